@@ -1,0 +1,2 @@
+//! (room not furnished yet)
+fn main() {}

@@ -1,0 +1,80 @@
+//! Hexadecimal, into and out of a caller's buffer.
+
+/// The two upper-case digits of a byte.
+#[must_use]
+pub const fn upper(byte: u8) -> [u8; 2] {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    [DIGITS[(byte >> 4) as usize], DIGITS[(byte & 15) as usize]]
+}
+
+/// Why a text is not the hexadecimal form of some bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HexError {
+    /// An odd number of digits.
+    Odd,
+    /// A byte that is no hexadecimal digit.
+    Digit,
+    /// More bytes than the target holds.
+    TooLong,
+}
+
+/// Decodes `digits` into the front of `target`. Returns the count of bytes written.
+///
+/// # Errors
+/// When the text is of odd length, holds a byte that is no digit, or does not fit.
+pub fn decode(digits: &[u8], target: &mut [u8]) -> Result<usize, HexError> {
+    if digits.len() % 2 != 0 {
+        return Err(HexError::Odd);
+    }
+    let count = digits.len() / 2;
+    let target = target.get_mut(..count).ok_or(HexError::TooLong)?;
+    for (byte, pair) in target.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Ok(count)
+}
+
+/// Writes `bytes` as upper-case digits into the front of `target`. Returns the count of digits, or `None` without room.
+pub fn encode(bytes: &[u8], target: &mut [u8]) -> Option<usize> {
+    let count = bytes.len() * 2;
+    let target = target.get_mut(..count)?;
+    for (pair, byte) in target.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&upper(*byte));
+    }
+    Some(count)
+}
+
+const fn digit(byte: u8) -> Result<u8, HexError> {
+    match byte {
+        b'0'..=b'9' => Ok(byte - b'0'),
+        b'a'..=b'f' => Ok(byte - b'a' + 10),
+        b'A'..=b'F' => Ok(byte - b'A' + 10),
+        _ => Err(HexError::Digit),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn round_trips_every_byte() {
+        let all: Vec<u8> = (0..=255).collect();
+        let mut text = [0; 512];
+        assert_eq!(encode(&all, &mut text), Some(512));
+        let mut back = [0; 256];
+        assert_eq!(decode(&text, &mut back), Ok(256));
+        assert_eq!(back.as_slice(), all);
+        assert_eq!(decode(b"aBcD", &mut back), Ok(2));
+        assert_eq!(back[..2], [0xAB, 0xCD]);
+    }
+
+    #[test]
+    fn refuses_what_is_not_hex() {
+        let mut out = [0; 2];
+        assert_eq!(decode(b"abc", &mut out), Err(HexError::Odd));
+        assert_eq!(decode(b"zz", &mut out), Err(HexError::Digit));
+        assert_eq!(decode(b"010203", &mut out), Err(HexError::TooLong));
+        assert_eq!(encode(&[1, 2], &mut [0; 3]), None);
+    }
+}

@@ -1,0 +1,155 @@
+//! A ring of variable-length records from one thread to one other: the hop between two shards.
+//!
+//! Bounded, wait-free, sized once. Records are bytes; what they mean is the caller's business. A record that does not
+//! fit is refused whole (`DropNewest` is the caller's to count), never split over two reads.
+//!
+//! ```text
+//!   | length u16 | record … | length u16 | record … |        (a record may wrap around the ring's end)
+//! ```
+
+/// The longest record, in bytes.
+pub const RECORD_BYTES_MAX: usize = 4096;
+
+const LENGTH_BYTES: usize = 2;
+
+/// The writing end.
+#[derive(Debug)]
+pub struct Sender(rtrb::Producer<u8>);
+
+/// The reading end, with room to unwrap one record.
+#[derive(Debug)]
+pub struct Receiver {
+    ring: rtrb::Consumer<u8>,
+    record: Box<[u8; RECORD_BYTES_MAX]>,
+}
+
+/// The ring has no room for the record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// A ring that holds `capacity_bytes` of records and their lengths.
+///
+/// # Panics
+/// If the capacity could not hold one record of the greatest length.
+#[must_use]
+pub fn ring(capacity_bytes: usize) -> (Sender, Receiver) {
+    assert!(capacity_bytes >= RECORD_BYTES_MAX + LENGTH_BYTES, "a ring holds at least one record");
+    let (sender, receiver) = rtrb::RingBuffer::new(capacity_bytes);
+    (Sender(sender), Receiver { ring: receiver, record: Box::new([0; RECORD_BYTES_MAX]) })
+}
+
+impl Sender {
+    /// Appends one record and makes it visible to the reader.
+    ///
+    /// # Errors
+    /// [`Full`] when the reader is too far behind; nothing was written.
+    ///
+    /// # Panics
+    /// If the record is longer than [`RECORD_BYTES_MAX`]: our own mistake.
+    pub fn push(&mut self, record: &[u8]) -> Result<(), Full> {
+        assert!(record.len() <= RECORD_BYTES_MAX, "record within the bound");
+        let mut chunk = self.0.write_chunk(LENGTH_BYTES + record.len()).map_err(|_| Full)?;
+        let (first, second) = chunk.as_mut_slices();
+        let length = (record.len() as u16).to_le_bytes();
+        scatter(first, second, 0, &length);
+        scatter(first, second, LENGTH_BYTES, record);
+        chunk.commit_all();
+        Ok(())
+    }
+}
+
+impl Receiver {
+    /// Takes the oldest record, if there is one.
+    pub fn pop(&mut self) -> Option<&mut [u8]> {
+        let head = self.ring.read_chunk(LENGTH_BYTES).ok()?;
+        let mut length = [0; LENGTH_BYTES];
+        gather(head.as_slices(), 0, &mut length);
+        drop(head);
+        let count = usize::from(u16::from_le_bytes(length));
+        // A sender commits length and record in one step, so the record is there when its length is.
+        let whole = self.ring.read_chunk(LENGTH_BYTES + count).expect("a record is committed whole");
+        gather(whole.as_slices(), LENGTH_BYTES, &mut self.record[..count]);
+        whole.commit_all();
+        Some(&mut self.record[..count])
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ring.is_empty()
+    }
+}
+
+fn scatter(first: &mut [u8], second: &mut [u8], at: usize, source: &[u8]) {
+    if at >= first.len() {
+        let at = at - first.len();
+        second[at..at + source.len()].copy_from_slice(source);
+        return;
+    }
+    let split = source.len().min(first.len() - at);
+    first[at..at + split].copy_from_slice(&source[..split]);
+    second[..source.len() - split].copy_from_slice(&source[split..]);
+}
+
+fn gather((first, second): (&[u8], &[u8]), at: usize, target: &mut [u8]) {
+    if at >= first.len() {
+        let at = at - first.len();
+        target.copy_from_slice(&second[at..at + target.len()]);
+        return;
+    }
+    let split = target.len().min(first.len() - at);
+    target[..split].copy_from_slice(&first[at..at + split]);
+    let rest = target.len() - split;
+    target[split..].copy_from_slice(&second[..rest]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mix::SplitMix64;
+    use std::collections::VecDeque;
+
+    #[test]
+    fn agrees_with_a_queue_of_vectors() {
+        let (mut sender, mut receiver) = ring(RECORD_BYTES_MAX + 2 + 301);
+        let mut model: VecDeque<Vec<u8>> = VecDeque::new();
+        let mut random = SplitMix64::new(7);
+        let mut refused = 0;
+        for turn in 0..20_000u32 {
+            if random.below(2) == 0 {
+                let count = random.below(700) as usize;
+                let record: Vec<u8> = (0..count).map(|at| (at as u32 ^ turn) as u8).collect();
+                match sender.push(&record) {
+                    Ok(()) => model.push_back(record),
+                    Err(Full) => refused += 1,
+                }
+            } else {
+                assert_eq!(receiver.pop().map(|record| record.to_vec()), model.pop_front());
+            }
+        }
+        assert!(refused > 0, "the bound was met");
+    }
+
+    #[test]
+    fn crosses_threads_in_order() {
+        let (mut sender, mut receiver) = ring(8192);
+        let writer = std::thread::spawn(move || {
+            for value in 0u64..50_000 {
+                while sender.push(&value.to_le_bytes()).is_err() {
+                    std::thread::yield_now();
+                }
+            }
+        });
+        for expected in 0u64..50_000 {
+            let record = loop {
+                match receiver.pop() {
+                    Some(record) => break u64::from_le_bytes(record.try_into().expect("eight bytes")),
+                    None => std::thread::yield_now(),
+                }
+            };
+            assert_eq!(record, expected);
+        }
+        writer.join().expect("writer ends");
+        assert!(receiver.is_empty());
+    }
+}

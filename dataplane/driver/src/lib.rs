@@ -1,0 +1,207 @@
+//! What a shard may ask of the machine: operations, completions, buffer leases, timers and the clock.
+//!
+//! Backends (`uring`, the simulator) implement [`Driver`]; everything above it is sans-IO and cannot tell them apart.
+//! Owns only the words. Sockets are opened by the backend's constructor, before serving; a shard never opens one.
+//!
+//! ```text
+//!   loop {
+//!       driver.turn(deadline, quiet)          submit what was asked, sleep until something happened
+//!       while let Some(done) = driver.reap()  completions, a batch
+//!           driver.bytes(&lease)              received bytes, lent until release
+//!           driver.release(lease)
+//!       driver.output() / send / send_to      ask for more; nothing happens before the next turn
+//!   }
+//! ```
+//!
+//! Leases are affine: each one that is handed out comes back by exactly one of `release` and `send`.
+
+use base::{Monotonic, UnixMicros};
+use std::net::SocketAddr;
+
+/// A UDP socket of this shard, by its global gateway slot number (0..256).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Socket(pub u16);
+
+/// A listening TCP socket: its place in the list the backend was started with.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Listener(pub u16);
+
+/// A TCP connection of this shard. The generation tells a place's present holder from earlier ones.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Connection {
+    /// Place in the backend's table, below [`Limits::connection_count`].
+    pub index: u32,
+    /// Counts the holders of that place.
+    pub generation: u32,
+}
+
+/// A buffer on loan. Not `Copy`: whoever holds it must give it back.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a lease must be released or sent"]
+pub struct Lease {
+    /// Which buffer; the backend's business.
+    pub index: u32,
+    /// Bytes of it that may be touched.
+    pub len: u32,
+}
+
+/// Why a connection's receiving side ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// The peer sent FIN.
+    Finished,
+    /// Reset, timed out, or failed with this errno.
+    Failed(i32),
+}
+
+/// Something that happened since the last turn.
+#[derive(Debug)]
+pub enum Completion {
+    /// One datagram arrived, whole, or cut to the buffer and marked so.
+    Datagram {
+        /// The gateway slot that received it.
+        socket: Socket,
+        /// Who sent it.
+        source: SocketAddr,
+        /// Its bytes.
+        lease: Lease,
+        /// It was longer than the buffer.
+        truncated: bool,
+    },
+    /// A datagram that was asked for with [`Driver::send_to`] could not be sent (errno).
+    SendToFailed {
+        /// The socket that was to send it.
+        socket: Socket,
+        /// The kernel's reason.
+        errno: i32,
+    },
+    /// The kernel dropped this many datagrams since the last such word, for want of room (`SO_RXQ_OVFL`).
+    Overrun {
+        /// The slot whose buffer ran over.
+        socket: Socket,
+        /// Datagrams lost.
+        count: u32,
+    },
+    /// A connection was accepted; it receives at once.
+    Accepted {
+        /// Where.
+        listener: Listener,
+        /// Its handle until [`Completion::Closed`].
+        connection: Connection,
+        /// Its other end.
+        peer: SocketAddr,
+    },
+    /// The connection table or the descriptor table is full: one was accepted and closed again.
+    Refused {
+        /// Where.
+        listener: Listener,
+    },
+    /// Bytes arrived.
+    Received {
+        /// On which connection.
+        connection: Connection,
+        /// The bytes, at least one.
+        lease: Lease,
+    },
+    /// No more will be received. What was asked to be sent is still tried.
+    Ended {
+        /// Which connection.
+        connection: Connection,
+        /// Why.
+        end: End,
+    },
+    /// What [`Driver::send`] was given has been handed to the kernel, all of it; the next may be sent.
+    Sent {
+        /// On which connection.
+        connection: Connection,
+    },
+    /// Sending failed (errno); nothing more can be sent.
+    SendFailed {
+        /// Which connection.
+        connection: Connection,
+        /// The kernel's reason.
+        errno: i32,
+    },
+    /// After [`Driver::close`]: the kernel holds nothing of it any more and its index may come back with a new generation.
+    Closed {
+        /// Which connection.
+        connection: Connection,
+    },
+}
+
+/// What a backend sized at start, for its owner to size its own tables by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections that can be open at once; indexes are below it.
+    pub connection_count: u32,
+    /// Bytes of a receive buffer.
+    pub receive_bytes: u32,
+    /// Bytes of an output buffer.
+    pub output_bytes: u32,
+    /// Output buffers in all.
+    pub output_count: u32,
+}
+
+/// No buffer or queue entry is left this turn; ask again after the next one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Busy;
+
+/// The machine, as one shard sees it. `!Send` once started.
+pub trait Driver {
+    /// The sizes fixed at start.
+    fn limits(&self) -> Limits;
+
+    /// The monotonic clock, read once per turn.
+    fn now(&self) -> Monotonic;
+
+    /// The wall clock, read once per turn.
+    fn unix(&self) -> UnixMicros;
+
+    /// Fills `target` with random bytes fit for keys.
+    fn entropy(&mut self, target: &mut [u8]);
+
+    /// Submits everything asked for, then waits until a completion is there, `until` has come, or another thread woke us.
+    ///
+    /// Before it sleeps it publishes that it will, then asks `quiet` whether the queues other threads fill are still
+    /// empty; if not, it does not sleep. So a wake-up is never lost.
+    fn turn(&mut self, until: Monotonic, quiet: &mut dyn FnMut() -> bool);
+
+    /// The next completion of this turn's batch.
+    fn reap(&mut self) -> Option<Completion>;
+
+    /// The bytes of a lease.
+    fn bytes(&mut self, lease: &Lease) -> &mut [u8];
+
+    /// Gives a buffer back unsent.
+    fn release(&mut self, lease: Lease);
+
+    /// An output buffer of [`Limits::output_bytes`].
+    ///
+    /// # Errors
+    /// [`Busy`] when all are in flight; their completions free them.
+    fn output(&mut self) -> Result<Lease, Busy>;
+
+    /// Sends the first `count` bytes of an output buffer, all of them, and frees the buffer. One send is in flight per connection.
+    ///
+    /// # Panics
+    /// If one is in flight already: our own mistake.
+    fn send(&mut self, connection: Connection, lease: Lease, count: usize);
+
+    /// Sends one datagram; its bytes are copied before this returns.
+    ///
+    /// # Errors
+    /// [`Busy`] when too many are in flight.
+    fn send_to(&mut self, socket: Socket, target: SocketAddr, bytes: &[u8]) -> Result<(), Busy>;
+
+    /// Stops receiving on a connection, so that its peer feels backpressure. Bytes already received may still be reaped.
+    fn pause(&mut self, connection: Connection);
+
+    /// Receives again after [`Driver::pause`].
+    fn resume(&mut self, connection: Connection);
+
+    /// Closes once a send in flight is done; [`Completion::Closed`] follows. With `abort`, at once and by reset.
+    fn close(&mut self, connection: Connection, abort: bool);
+
+    /// Sees that shard `peer` looks at its queues soon, if it sleeps.
+    fn wake(&mut self, peer: usize);
+}
