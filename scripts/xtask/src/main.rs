@@ -1,2 +1,46 @@
-//! (room not furnished yet)
-fn main() {}
+//! `cargo xtask`: everything that is done to this project by machine.
+//!
+//! Owns the list of checks, the rules that no compiler knows, and the demonstration behind `scripts/run`. Installs
+//! nothing system-wide: the two shell scripts do, before they call this.
+
+#![allow(clippy::print_stdout, reason = "a command line speaks on standard output")]
+
+mod arrows;
+mod check;
+mod foreign;
+mod shell;
+mod tidy;
+mod words;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+Usage: cargo xtask <command>
+
+  check [STEP...]    Proves the project: all steps, or those named. `check --list` names them.
+  tidy               The house rules alone: arrows, unsafe, lengths, leftovers, origins.
+  foreign            Installs the foreign clients that the integration tests talk to, under target/.
+";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let command = arguments.next().unwrap_or_default();
+    let rest: Vec<String> = arguments.collect();
+    let outcome = match command.as_str() {
+        "check" => check::check(&rest),
+        "tidy" => tidy::tidy(),
+        "foreign" => foreign::install(),
+        "" | "help" | "-h" | "--help" => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        other => Err(format!("unknown command `{other}`\n\n{USAGE}")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("{reason}");
+            ExitCode::FAILURE
+        }
+    }
+}

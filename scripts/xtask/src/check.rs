@@ -1,0 +1,298 @@
+//! `cargo xtask check`: the steps that prove the project, each with its name, its time and one line of result.
+//!
+//! Owns the order: what fails soonest and cheapest comes first. The workspace is built once for all tests; their
+//! executables are then run directly, so that choosing among crates never rebuilds one with other features.
+
+use crate::{foreign, shell, tidy};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Seeds that the simulator runs; `SIM_SEEDS` asks for another number.
+const SEED_COUNT: &str = "200";
+
+/// Crates whose tests are steps of their own.
+const APART: [&str; 2] = ["it", "sim"];
+
+/// A step's result: what to say about it, or what went wrong.
+type Outcome = Result<String, String>;
+
+struct Step {
+    name: &'static str,
+    what: &'static str,
+    action: fn(&mut Built) -> Outcome,
+}
+
+const STEPS: &[Step] = &[
+    Step { name: "format", what: "rustfmt agrees with every file", action: format },
+    Step { name: "tidy", what: "arrows between rooms, unsafe, lengths, leftovers, origins", action: house },
+    Step { name: "clippy", what: "no lint in any target", action: clippy },
+    Step { name: "docs", what: "every public item documented, every link leads somewhere", action: docs },
+    Step { name: "fuzz", what: "the fuzz targets compile", action: fuzz },
+    Step { name: "build", what: "all targets of the workspace", action: build },
+    Step { name: "unit", what: "tests of each room", action: unit },
+    Step { name: "examples", what: "examples in the documentation", action: examples },
+    Step { name: "vectors", what: "golden bytes of other producers", action: vectors },
+    Step { name: "corpus", what: "what fuzzing found, replayed", action: corpus },
+    Step { name: "seeds", what: "the simulator, seed by seed", action: seeds },
+    Step { name: "foreign", what: "clients nobody here wrote: installed", action: foreign_clients },
+    Step { name: "integration", what: "real processes, real sockets", action: integration },
+];
+
+/// A test executable of the one build.
+#[derive(Clone)]
+struct Executable {
+    /// The crate, then the target if it differs.
+    name: String,
+    package: String,
+    manifest_directory: PathBuf,
+    path: PathBuf,
+}
+
+/// What the build step left, built on demand by whoever needs it first.
+#[derive(Default)]
+struct Built(Option<Vec<Executable>>);
+
+/// Runs the named steps, or all of them, and prints a table. Later steps run although an earlier one failed.
+pub(crate) fn check(names: &[String]) -> Result<(), String> {
+    if names.iter().any(|name| name == "--list") {
+        for step in STEPS {
+            println!("{:<12} {}", step.name, step.what);
+        }
+        return Ok(());
+    }
+    if let Some(unknown) = names.iter().find(|name| STEPS.iter().all(|step| step.name != *name)) {
+        return Err(format!("no step `{unknown}`; `cargo xtask check --list` names them"));
+    }
+    let mut built = Built::default();
+    let mut table = Vec::new();
+    let start = Instant::now();
+    for step in STEPS.iter().filter(|step| names.is_empty() || names.iter().any(|name| name == step.name)) {
+        println!("\n== {}: {}", step.name, step.what);
+        let start = Instant::now();
+        let outcome = (step.action)(&mut built);
+        if let Err(reason) = &outcome {
+            eprintln!("{reason}");
+        }
+        table.push((step.name, start.elapsed(), outcome));
+    }
+    println!("\n{:<12} {:>8}  result", "step", "time");
+    for (name, time, outcome) in &table {
+        let said = match outcome {
+            Ok(said) => format!("ok      {said}"),
+            Err(reason) => format!("FAILED  {}", reason.lines().next().unwrap_or_default()),
+        };
+        println!("{name:<12} {:>8}  {}", clock(*time), said.trim_end());
+    }
+    println!("{:<12} {:>8}", "in all", clock(start.elapsed()));
+    let failed: Vec<&str> = table.iter().filter(|(_, _, outcome)| outcome.is_err()).map(|(name, _, _)| *name).collect();
+    if failed.is_empty() { Ok(()) } else { Err(format!("failed: {}", failed.join(", "))) }
+}
+
+fn format(_: &mut Built) -> Outcome {
+    shell::run(&mut shell::cargo(&["fmt", "--all", "--check"]))?;
+    Ok(String::new())
+}
+
+fn house(_: &mut Built) -> Outcome {
+    tidy::tidy()?;
+    Ok(String::new())
+}
+
+fn clippy(_: &mut Built) -> Outcome {
+    shell::run(&mut shell::cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    Ok(String::new())
+}
+
+fn docs(_: &mut Built) -> Outcome {
+    shell::run(shell::cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))?;
+    Ok(String::new())
+}
+
+fn fuzz(_: &mut Built) -> Outcome {
+    let target = shell::target_directory()?.join("fuzz");
+    shell::run(
+        shell::cargo(&["check", "--manifest-path", "fuzz/Cargo.toml", "--bins"]).env("CARGO_TARGET_DIR", target),
+    )?;
+    Ok(String::new())
+}
+
+fn build(built: &mut Built) -> Outcome {
+    let count = built.executables()?.len();
+    Ok(format!("{count} test executables"))
+}
+
+fn unit(built: &mut Built) -> Outcome {
+    let executables = built.executables()?;
+    tests(executables.iter().filter(apart(false)), &["--skip", "vector", "--skip", "corpus"])
+}
+
+fn vectors(built: &mut Built) -> Outcome {
+    let executables = built.executables()?;
+    some(tests(executables.iter().filter(apart(false)), &["vector", "--skip", "corpus"])?)
+}
+
+fn corpus(built: &mut Built) -> Outcome {
+    let executables = built.executables()?;
+    some(tests(executables.iter().filter(apart(false)), &["corpus"])?)
+}
+
+fn examples(_: &mut Built) -> Outcome {
+    shell::run(&mut shell::cargo(&["test", "--workspace", "--doc", "--quiet"]))?;
+    Ok(String::new())
+}
+
+fn seeds(built: &mut Built) -> Outcome {
+    let executables = built.executables()?;
+    let count = std::env::var("SIM_SEEDS").unwrap_or_else(|_| SEED_COUNT.into());
+    let sims: Vec<&Executable> = executables.iter().filter(|executable| executable.package == "sim").collect();
+    let mut passed = 0;
+    for sim in sims {
+        let mut command = sim.command();
+        command.env("SIM_SEEDS", &count);
+        passed += counted(&sim.name, &mut command)?;
+    }
+    some(format!("{passed} tests"))?;
+    Ok(format!("{passed} tests, {count} seeds"))
+}
+
+fn foreign_clients(_: &mut Built) -> Outcome {
+    foreign::install()?;
+    Ok(String::new())
+}
+
+fn integration(built: &mut Built) -> Outcome {
+    let executables = built.executables()?;
+    let it = executables.iter().find(|executable| executable.package == "it").ok_or("tests/it has no executable")?;
+    shell::run(&mut it.command())?;
+    Ok(String::new())
+}
+
+fn apart(expected: bool) -> impl Fn(&&Executable) -> bool {
+    move |executable| APART.contains(&executable.package.as_str()) == expected
+}
+
+/// Runs executables one after another; their output is shown only if they fail.
+fn tests<'a>(executables: impl Iterator<Item = &'a Executable>, arguments: &[&str]) -> Outcome {
+    let (mut passed, mut failed) = (0, Vec::new());
+    for executable in executables {
+        match counted(&executable.name, executable.command().args(arguments)) {
+            Ok(count) => passed += count,
+            Err(reason) => failed.push(reason),
+        }
+    }
+    if failed.is_empty() { Ok(format!("{passed} tests")) } else { Err(failed.join("\n")) }
+}
+
+/// A step that has nothing to run proves nothing.
+fn some(said: String) -> Outcome {
+    if said == "0 tests" { Err("no test ran".into()) } else { Ok(said) }
+}
+
+/// Runs a test executable and counts the tests that passed.
+fn counted(name: &str, command: &mut Command) -> Result<usize, String> {
+    let start = Instant::now();
+    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{name}: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let count = passed(&text);
+    if !output.status.success() {
+        print!("{text}");
+        eprint!("{}", String::from_utf8_lossy(&output.stderr));
+        return Err(format!("{name}: {}", output.status));
+    }
+    if count > 0 {
+        println!("   {name:<28} {count:>5} tests {:>8}", clock(start.elapsed()));
+    }
+    Ok(count)
+}
+
+/// The count in libtest's `test result: ok. 12 passed; ...`.
+fn passed(text: &str) -> usize {
+    let count = |line: &str| {
+        let words = line.strip_prefix("test result: ")?.split_once(". ")?.1;
+        words.split_once(" passed")?.0.parse::<usize>().ok()
+    };
+    text.lines().filter_map(count).sum()
+}
+
+fn clock(time: Duration) -> String {
+    if time >= Duration::from_secs(60) {
+        format!("{}m {:02}s", time.as_secs() / 60, time.as_secs() % 60)
+    } else {
+        format!("{:.1}s", time.as_secs_f64())
+    }
+}
+
+impl Executable {
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.path);
+        command.current_dir(&self.manifest_directory).env("CARGO_MANIFEST_DIR", &self.manifest_directory);
+        command
+    }
+}
+
+impl Built {
+    fn executables(&mut self) -> Result<Vec<Executable>, String> {
+        if let Some(executables) = &self.0 {
+            return Ok(executables.clone());
+        }
+        let arguments = ["build", "--workspace", "--all-targets", "--message-format", "json-render-diagnostics"];
+        let messages = shell::output(&mut shell::cargo(&arguments))?;
+        let executables = executables(&messages);
+        self.0 = Some(executables.clone());
+        Ok(executables)
+    }
+}
+
+/// The test executables that cargo's messages tell of, by name.
+fn executables(messages: &str) -> Vec<Executable> {
+    let mut found = BTreeMap::new();
+    for message in messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        let (Some(path), true) = (message["executable"].as_str(), message["profile"]["test"] == true) else { continue };
+        let Some(manifest) = message["manifest_path"].as_str().map(PathBuf::from) else { continue };
+        let directory = manifest.parent().expect("a manifest lies in a folder").to_path_buf();
+        let package = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let target = message["target"]["name"].as_str().unwrap_or_default();
+        let name = if target == package { package.clone() } else { format!("{package} {target}") };
+        let executable = Executable { name, package, manifest_directory: directory, path: path.into() };
+        found.insert((executable.name.clone(), path.to_owned()), executable);
+    }
+    found.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_what_passed() {
+        let text =
+            "running 2 tests\ntest result: ok. 12 passed; 0 failed; 0 ignored\n\ntest result: ok. 3 passed; 0 failed\n";
+        assert_eq!(passed(text), 15);
+        assert_eq!(passed("test result: FAILED. 1 passed; 2 failed"), 1);
+        assert_eq!(passed("nothing of the kind"), 0);
+    }
+
+    #[test]
+    fn finds_test_executables_alone() {
+        let artifact = |test: bool, executable: &str, target: &str| {
+            let value = serde_json::json!({
+                "reason": "compiler-artifact", "manifest_path": "/w/dataplane/base/Cargo.toml",
+                "target": { "name": target }, "profile": { "test": test }, "executable": executable,
+            });
+            value.to_string()
+        };
+        let messages = [artifact(true, "/t/base-1", "base"), artifact(false, "/t/base", "base"), "not JSON".into()];
+        let found = executables(&[&messages[..], &[artifact(true, "/t/laws-1", "laws")]].concat().join("\n"));
+        assert_eq!(found.iter().map(|found| found.name.as_str()).collect::<Vec<_>>(), ["base", "base laws"]);
+        assert_eq!(found[0].manifest_directory, PathBuf::from("/w/dataplane/base"));
+    }
+
+    #[test]
+    fn a_step_without_tests_fails() {
+        assert!(some("0 tests".into()).is_err());
+        assert!(some("1 tests".into()).is_ok());
+    }
+}
