@@ -15,6 +15,8 @@
 //!
 //! Leases are affine: each one that is handed out comes back by exactly one of `release` and `send`.
 
+pub mod steering;
+
 use base::{Monotonic, UnixMicros};
 use std::net::SocketAddr;
 
