@@ -31,6 +31,38 @@ impl SplitMix64 {
     }
 }
 
+/// Hashes one integer key with [`mix64`]: for tables whose keys an attacker does not choose.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MixHasher(u64);
+
+/// Builds [`MixHasher`]s.
+pub type BuildMixHasher = core::hash::BuildHasherDefault<MixHasher>;
+
+impl core::hash::Hasher for MixHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word));
+        }
+    }
+
+    fn write_u32(&mut self, value: u32) {
+        self.write_u64(u64::from(value));
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = mix64(self.0.rotate_left(1) ^ value);
+    }
+
+    // A length prefix says nothing where all keys of a table are of one length.
+    fn write_usize(&mut self, _: usize) {}
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
