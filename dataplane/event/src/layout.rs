@@ -73,7 +73,7 @@ impl<'a> Event<'a> {
         out[1] = self.copy as u8;
         out[2] = self.copy_index;
         out[3] = self.mtype;
-        out[4] = u8::from(self.adr) * FLAG_ADR | u8::from(self.fport.is_some()) * FLAG_FPORT;
+        out[4] = (u8::from(self.adr) * FLAG_ADR) | (u8::from(self.fport.is_some()) * FLAG_FPORT);
         out[5] = self.fport.unwrap_or(0);
         out[6] = self.failure.map_or(0, |failure| failure as u8);
         out[7] = self.receptions.len() as u8;
@@ -182,7 +182,8 @@ mod tests {
 
     #[test]
     fn reads_what_it_wrote() {
-        let reception = Reception { gateway: Eui64::new(8), rssi_deci: -1125, snr_deci: -75, tmst: 9, ..Reception::default() };
+        let reception =
+            Reception { gateway: Eui64::new(8), rssi_deci: -1125, snr_deci: -75, tmst: 9, ..Reception::default() };
         let receptions = [reception.to_wire(), reception.to_wire()].concat();
         let event = full(&receptions);
         let mut out = [0; crate::EVENT_BYTES_MAX];

@@ -8,6 +8,8 @@
 //! ```
 
 mod fields;
+pub mod formats;
+mod json;
 mod layout;
 
 pub use fields::SCHEMA;
@@ -188,7 +190,7 @@ impl<'a> Receptions<'a> {
     /// If the length is no multiple of [`RECEPTION_BYTES`], or there are too many: our own mistake.
     #[must_use]
     pub fn new(encoded: &'a [u8]) -> Self {
-        assert!(encoded.len() % RECEPTION_BYTES == 0, "whole receptions");
+        assert!(encoded.len().is_multiple_of(RECEPTION_BYTES), "whole receptions");
         assert!(encoded.len() <= RECEPTION_COUNT_MAX * RECEPTION_BYTES, "receptions within the bound");
         Self(encoded)
     }
