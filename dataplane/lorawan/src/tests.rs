@@ -1,0 +1,1 @@
+//! Vectors replayed, and laws tried on random bytes.
