@@ -1,1 +1,3 @@
-//! (room not furnished yet)
+//! REST under `/api/v1`: one file per resource; what the outside calls things stops here.
+
+pub mod dataplane;

@@ -1,0 +1,247 @@
+//! What the API asks of the dataplane, whoever carries the question.
+//!
+//! Owns the plain types of questions and answers and the trait that the link implements (and the tests' double). Never
+//! names a socket or the contract's messages. Whatever the API asks, it must have an answer in a bounded time: an
+//! implementation never lets a future hang on an absent dataplane.
+
+use base::Eui64;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+use tokio::sync::broadcast;
+
+/// A boxed future, so that the trait can be an object.
+pub type Reply<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The link to the dataplane.
+pub trait Dataplane: Send + Sync + 'static {
+    /// The store has committed everything up to `revision`: bring it to the dataplane. Returns at once.
+    fn committed(&self, revision: u64);
+
+    /// Waits until every shard has `revision` in force, at most for `patience`. Answers [`InForce::Pending`] at once if
+    /// there is no dataplane.
+    fn in_force(&self, revision: u64, patience: Duration) -> Reply<'_, InForce>;
+
+    /// What the dataplane knows of these. Any number may be asked for; the implementation splits what is too much for
+    /// one message. Unknown ones are absent from the answer.
+    fn query(&self, query: Query) -> Reply<'_, Result<Answer, Unavailable>>;
+
+    /// Queues a downlink.
+    fn enqueue(&self, downlink: Enqueue) -> Reply<'_, Result<Queued, Unavailable>>;
+
+    /// Empties a device's queue; answers with the count of downlinks that were in it.
+    fn flush(&self, dev_eui: Eui64) -> Reply<'_, Result<u32, Unavailable>>;
+
+    /// Everything that happens from now on. A receiver that lags loses the oldest.
+    fn events(&self) -> broadcast::Receiver<Happened>;
+
+    /// The state of the link, now.
+    fn status(&self) -> LinkStatus;
+}
+
+/// Whether a revision is in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InForce {
+    /// On every shard.
+    Yes,
+    /// Stored; the dataplane will have it when it can.
+    Pending,
+}
+
+/// There is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unavailable {
+    /// There is no link, or too many questions are open; nothing was sent.
+    NotSent,
+    /// The link broke or no answer came in time: a command may have taken effect.
+    Unknown,
+    /// The dataplane refused the question.
+    Refused {
+        /// The field it names.
+        field: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The state of the link.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LinkStatus {
+    /// Whether a dataplane is connected and has said Hello.
+    pub connected: bool,
+    /// Its name and version.
+    pub software: String,
+    /// By shard, the revision that it has in force.
+    pub shards: Vec<u64>,
+    /// The least of them, or 0 without a dataplane.
+    pub revision: u64,
+    /// Whether a snapshot is on its way.
+    pub snapshot: bool,
+    /// The last refusal of a delta or a snapshot, if nothing was accepted since.
+    pub refused: Option<String>,
+}
+
+/// What to ask about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Query {
+    /// Devices.
+    pub devices: Vec<Eui64>,
+    /// Gateways.
+    pub gateways: Vec<Eui64>,
+    /// Streams, by their numbers.
+    pub streams: Vec<u32>,
+}
+
+/// What the dataplane knows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Answer {
+    /// Devices it has.
+    pub devices: Vec<DeviceState>,
+    /// Gateways it has.
+    pub gateways: Vec<GatewayState>,
+    /// Streams it has.
+    pub streams: Vec<StreamState>,
+}
+
+/// A device as its lane has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeviceState {
+    /// Which.
+    pub dev_eui: Eui64,
+    /// Whether it has a session; without one the session's fields are 0.
+    pub active: bool,
+    /// Its address.
+    pub dev_addr: u32,
+    /// Counts its sessions.
+    pub session: u32,
+    /// The last FCntUp.
+    pub fcnt_up: u32,
+    /// The next FCntDown.
+    pub fcnt_down: u32,
+    /// Unix microseconds; 0 is never.
+    pub last_seen_us: u64,
+    /// The gateway of the last best reception; 0 is none.
+    pub gateway: Eui64,
+    /// Tenths of dBm.
+    pub rssi_deci: i32,
+    /// Tenths of dB.
+    pub snr_deci: i32,
+    /// Downlinks that wait.
+    pub queue: Vec<QueuedDownlink>,
+}
+
+/// A downlink that waits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueuedDownlink {
+    /// Its number.
+    pub id: u64,
+    /// FPort.
+    pub fport: u8,
+    /// Whether the device must acknowledge it.
+    pub confirmed: bool,
+    /// FRMPayload in the clear.
+    pub payload: Vec<u8>,
+    /// Transmissions so far.
+    pub attempts: u32,
+}
+
+/// A gateway as its shard has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GatewayState {
+    /// Which.
+    pub eui: Eui64,
+    /// Whether it has been heard lately.
+    pub online: bool,
+    /// Unix microseconds; 0 is never.
+    pub last_seen_us: u64,
+    /// Where its downlinks go.
+    pub address: String,
+    /// The shard that serves it.
+    pub shard: u32,
+    /// The last report, a JSON object, or empty.
+    pub status: String,
+    /// Frames heard.
+    pub uplinks: u64,
+    /// Frames handed over for transmission.
+    pub downlinks: u64,
+}
+
+/// A stream as all shards together have it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamState {
+    /// Which.
+    pub id: u32,
+    /// Open connections.
+    pub connections: Vec<StreamConnection>,
+    /// Messages that went out.
+    pub delivered: u64,
+    /// Bytes that went out.
+    pub delivered_bytes: u64,
+    /// What was dropped, by reason.
+    pub drops: BTreeMap<String, u64>,
+    /// Downlinks that came in.
+    pub downlinks: u64,
+}
+
+/// One connection of a stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamConnection {
+    /// The shard that serves it.
+    pub shard: u32,
+    /// The peer's address.
+    pub peer: String,
+    /// Unix microseconds.
+    pub since_us: u64,
+    /// Messages that went out.
+    pub delivered: u64,
+    /// Messages that were dropped.
+    pub dropped: u64,
+    /// Bytes that wait.
+    pub queued_bytes: u64,
+}
+
+/// A downlink to queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Enqueue {
+    /// For whom.
+    pub dev_eui: Eui64,
+    /// FPort, 1..=223.
+    pub fport: u8,
+    /// Whether the device must acknowledge it.
+    pub confirmed: bool,
+    /// FRMPayload in the clear.
+    pub payload: Vec<u8>,
+    /// Unix microseconds; 0 is never.
+    pub expires_us: u64,
+}
+
+/// What became of a downlink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Queued {
+    /// It waits under this number.
+    Accepted(u64),
+    /// It does not: `unknown_device`, `queue_full`, `too_long`, `no_session`, `bad_port` or `disabled`.
+    Rejected(String),
+}
+
+/// Something happened. Fields that do not apply are 0 or empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Happened {
+    /// What: an event kind's name, `stream_opened` or `stream_closed`.
+    pub kind: String,
+    /// Unix microseconds.
+    pub at_us: u64,
+    /// The tenant's number.
+    pub tenant: u32,
+    /// The application's number.
+    pub application: u32,
+    /// The device.
+    pub dev_eui: Eui64,
+    /// The gateway.
+    pub gateway: Eui64,
+    /// The stream's number.
+    pub stream: u32,
+    /// For people.
+    pub detail: String,
+}
