@@ -1,1 +1,36 @@
-//! (room not furnished yet)
+//! io_uring behind [`driver::Driver`]: one ring per shard, made on the shard's own thread.
+//!
+//! Owns every descriptor, buffer and system call of a shard. Never interprets a byte it moves, never allocates once
+//! [`Uring::start`] has returned, never touches another shard's memory but for one sleeping flag and one eventfd.
+//!
+//! ```text
+//!   main thread                                      shard thread
+//!   probe, Sizing, gateway_slots, tcp_listener,
+//!   doors ------------- ShardConfig --------------->  pin_to_core, Uring::start, turn/reap for ever
+//!                          Waker <------------------  Door: sleeping flag + eventfd
+//! ```
+//!
+//! This is one of the two rooms that may say `unsafe`; each block names the invariant that makes it sound.
+
+#![allow(unsafe_code)]
+#![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
+
+mod buffers;
+mod clock;
+mod connections;
+mod datagrams;
+mod memory;
+mod outbox;
+mod probe;
+mod reactor;
+mod sizing;
+mod sockets;
+mod table;
+mod tag;
+mod wake;
+
+pub use probe::{Flavour, Support, probe};
+pub use reactor::{ShardConfig, Uring};
+pub use sizing::{HostLimits, Sizing, Wanted};
+pub use sockets::{Slots, gateway_slots, pin_to_core, tcp_listener};
+pub use wake::{Door, Waker, doors};

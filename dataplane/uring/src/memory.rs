@@ -1,0 +1,60 @@
+//! One mapping of zeroed, page-aligned memory that never moves: what the kernel is given addresses of.
+
+use std::io;
+use std::ptr::NonNull;
+
+/// An anonymous private mapping. Its pages become resident when first touched.
+#[derive(Debug)]
+pub(crate) struct Region {
+    start: NonNull<u8>,
+    bytes: usize,
+}
+
+impl Region {
+    pub(crate) fn new(bytes: usize) -> io::Result<Self> {
+        let bytes = bytes.max(1);
+        // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches nothing that exists.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        // A child must not inherit pages that the kernel writes to for us. Failure only costs that protection.
+        // SAFETY: the range is the mapping just made.
+        unsafe { libc::madvise(start, bytes, libc::MADV_DONTFORK) };
+        Ok(Self { start: NonNull::new(start.cast()).expect("a mapping is not at zero"), bytes })
+    }
+
+    /// The address of the byte at `offset`, with `len` bytes inside the mapping behind it.
+    pub(crate) fn at(&self, offset: usize, len: usize) -> *mut u8 {
+        assert!(offset.checked_add(len).is_some_and(|end| end <= self.bytes), "range within the mapping");
+        // SAFETY: asserted just above: the offset is inside the mapping, or one past its end with `len` zero.
+        unsafe { self.start.as_ptr().add(offset) }
+    }
+
+    /// Bytes that the kernel does not hold.
+    ///
+    /// # Safety
+    /// Nobody, the kernel included, may write to the range while the slice lives.
+    pub(crate) unsafe fn slice(&mut self, offset: usize, len: usize) -> &mut [u8] {
+        let start = self.at(offset, len);
+        // SAFETY: `at` proved the range; it is initialised (zeroed by the kernel); the caller rules out other writers
+        // and `&mut self` rules out other borrows.
+        unsafe { std::slice::from_raw_parts_mut(start, len) }
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours and whole; who gave its addresses to the kernel took them back before (`Uring::drop`).
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.bytes) };
+    }
+}
