@@ -1,6 +1,9 @@
 //! The formats that come with Trunkline: templates like any user's, in files of their own, without a private door.
 //!
 //! A kind of event for which a format has no template is not sent in that format.
+//!
+//! What a kind of event does not always have is left out of its JSON object or XML document: an uplink without FPort
+//! has no `Port`, a downlink that failed before it was sent no `FCnt`. What it should have but lacks is `null`.
 
 use crate::Kind;
 
@@ -24,6 +27,18 @@ pub const DEFAULT: &str = "json";
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Format> {
     SHIPPED.iter().find(|format| format.name == name)
+}
+
+/// The shipped formats as a Markdown table, for the reference.
+#[must_use]
+pub fn table() -> String {
+    let mut out = String::from("| Format | Media type | Kinds | What it is |\n|---|---|---|---|\n");
+    for format in SHIPPED {
+        let kinds: Vec<&str> = format.templates.iter().map(|(kind, _)| kind.name()).collect();
+        let kinds = if kinds.len() == Kind::ALL.len() { "all".into() } else { kinds.join(", ") };
+        out += &format!("| `{}` | {} | {kinds} | {} |\n", format.name, format.content_type, format.help);
+    }
+    out
 }
 
 /// Every shipped format; the default first.
@@ -121,6 +136,7 @@ mod tests {
                 }
             }
         }
+        assert_eq!(table().lines().count(), SHIPPED.len() + 2);
         assert_eq!(find(DEFAULT).map(|format| format.templates.len()), Some(Kind::ALL.len()));
     }
 }
