@@ -22,7 +22,7 @@ pub const DEPTH_MAX: usize = 16;
 ///
 /// The language, for people who configure streams:
 ///
-/// - `{{name}}` writes a field; `{{name|filter|filter:"x"}}` says how. See [`reference`] for fields and filters.
+/// - `{{name}}` writes a field; `{{name|filter|filter:"x"}}` says how. See [`mod@crate::reference`] for fields and filters.
 /// - `{{#if name}} … {{else if other}} … {{else}} … {{/if}}` and `{{#unless name}} … {{/unless}}` ask whether the
 ///   field is there (a flag: is true; a list: has items). Zero and the empty text are there.
 ///   `{{#if name == "text"}}` and `!=` compare with a text, a number, `true` or `false`; bytes compare with hex digits.

@@ -7,7 +7,7 @@
 //!   text --Template::parse--> flat operations --run(record, &mut [u8])--> count of bytes
 //! ```
 //!
-//! The language is described at [`Template`]; [`reference`] renders its tables for people.
+//! The language is described at [`Template`]; [`mod@reference`] renders its tables for people.
 
 mod compile;
 mod escape;
