@@ -16,12 +16,12 @@ const LENGTH_BYTES: usize = 2;
 #[derive(Debug)]
 pub struct Sender(rtrb::Producer<u8>);
 
-/// The reading end, with room to unwrap one record.
+/// The reading end.
 #[derive(Debug)]
-pub struct Receiver {
-    ring: rtrb::Consumer<u8>,
-    record: Box<[u8; RECORD_BYTES_MAX]>,
-}
+pub struct Receiver(rtrb::Consumer<u8>);
+
+/// Room for any record.
+pub type Record = [u8; RECORD_BYTES_MAX];
 
 /// The ring has no room for the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub struct Full;
 pub fn ring(capacity_bytes: usize) -> (Sender, Receiver) {
     assert!(capacity_bytes >= RECORD_BYTES_MAX + LENGTH_BYTES, "a ring holds at least one record");
     let (sender, receiver) = rtrb::RingBuffer::new(capacity_bytes);
-    (Sender(sender), Receiver { ring: receiver, record: Box::new([0; RECORD_BYTES_MAX]) })
+    (Sender(sender), Receiver(receiver))
 }
 
 impl Sender {
@@ -59,24 +59,24 @@ impl Sender {
 }
 
 impl Receiver {
-    /// Takes the oldest record, if there is one.
-    pub fn pop(&mut self) -> Option<&mut [u8]> {
-        let head = self.ring.read_chunk(LENGTH_BYTES).ok()?;
+    /// Moves the oldest record, if there is one, into `target`. Returns its length.
+    pub fn pop(&mut self, target: &mut Record) -> Option<usize> {
+        let head = self.0.read_chunk(LENGTH_BYTES).ok()?;
         let mut length = [0; LENGTH_BYTES];
         gather(head.as_slices(), 0, &mut length);
         drop(head);
         let count = usize::from(u16::from_le_bytes(length));
         // A sender commits length and record in one step, so the record is there when its length is.
-        let whole = self.ring.read_chunk(LENGTH_BYTES + count).expect("a record is committed whole");
-        gather(whole.as_slices(), LENGTH_BYTES, &mut self.record[..count]);
+        let whole = self.0.read_chunk(LENGTH_BYTES + count).expect("a record is committed whole");
+        gather(whole.as_slices(), LENGTH_BYTES, &mut target[..count]);
         whole.commit_all();
-        Some(&mut self.record[..count])
+        Some(count)
     }
 
     /// Whether nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ring.is_empty()
+        self.0.is_empty()
     }
 }
 
@@ -115,6 +115,7 @@ mod tests {
         let mut model: VecDeque<Vec<u8>> = VecDeque::new();
         let mut random = SplitMix64::new(7);
         let mut refused = 0;
+        let mut target = [0; RECORD_BYTES_MAX];
         for turn in 0..20_000u32 {
             if random.below(2) == 0 {
                 let count = random.below(700) as usize;
@@ -124,7 +125,8 @@ mod tests {
                     Err(Full) => refused += 1,
                 }
             } else {
-                assert_eq!(receiver.pop().map(|record| record.to_vec()), model.pop_front());
+                let count = receiver.pop(&mut target);
+                assert_eq!(count.map(|count| target[..count].to_vec()), model.pop_front());
             }
         }
         assert!(refused > 0, "the bound was met");
@@ -140,14 +142,12 @@ mod tests {
                 }
             }
         });
+        let mut target = [0; RECORD_BYTES_MAX];
         for expected in 0u64..50_000 {
-            let record = loop {
-                match receiver.pop() {
-                    Some(record) => break u64::from_le_bytes(record.try_into().expect("eight bytes")),
-                    None => std::thread::yield_now(),
-                }
-            };
-            assert_eq!(record, expected);
+            while receiver.pop(&mut target).is_none() {
+                std::thread::yield_now();
+            }
+            assert_eq!(target[..8], expected.to_le_bytes());
         }
         writer.join().expect("writer ends");
         assert!(receiver.is_empty());
