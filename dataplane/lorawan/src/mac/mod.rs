@@ -16,7 +16,7 @@ pub use uplink::{UplinkCommand, Uplinks};
 
 pub use crate::join::NoRoom;
 
-/// The longest command of all, CID included: DeviceTimeAns, LinkADRReq's five bytes and NewChannelReq's six fit in it.
+/// The longest command, CID included: NewChannelReq and DeviceTimeAns.
 pub const COMMAND_BYTES_MAX: usize = 6;
 
 /// Copies `[cid] + body` into the front of `out`.

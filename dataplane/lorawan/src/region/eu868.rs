@@ -1,4 +1,4 @@
-//! EU863-870 (RP002 §2.4).
+//! The table of EU863-870 (RP002, chapter of that name).
 
 use super::{Channels, Grid, PowerBand, Rate, RegionPlan, lora, lr_fhss};
 use base::DataRate;

@@ -163,7 +163,7 @@ pub struct RegionPlan {
     pub tx_power_max: u8,
     /// Downlink power by frequency; the first band that holds the frequency counts.
     pub downlink_power: &'static [PowerBand],
-    /// Whether a downlink channel grid is 500 kHz wide etc. is in `rates`; this says how many sub-bands there are, 0 for none.
+    /// Sub-bands of eight 125 kHz channels and one 500 kHz channel; 0 if the region has none.
     pub sub_band_count: u8,
 }
 

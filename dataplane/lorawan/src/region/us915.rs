@@ -1,4 +1,4 @@
-//! US902-928 (RP002 §2.5).
+//! The table of US902-928 (RP002, chapter of that name).
 
 use super::{Channels, Grid, PowerBand, RegionPlan, lora, lr_fhss};
 
