@@ -260,8 +260,9 @@ impl Uring {
     fn deadline(&self) -> Monotonic {
         let lingering = self.lingering.front().map_or(Monotonic::NEVER, |&(deadline, _)| deadline);
         let gates = self.gates.iter().filter(|gate| !gate.armed).map(|gate| gate.retry);
-        let sockets =
-            self.sockets.iter().filter(|_| self.unarmed > 0).filter(|slot| !slot.armed).map(|slot| slot.retry);
+        // Without buffers no socket can be armed before the owner releases some, which it does between turns.
+        let armable = self.unarmed > 0 && self.datagrams.available() > 0;
+        let sockets = self.sockets.iter().filter(|slot| armable && !slot.armed).map(|slot| slot.retry);
         gates.chain(sockets).fold(lingering, Monotonic::min)
     }
 
