@@ -1,0 +1,84 @@
+//! A serving shard neither allocates nor frees: datagrams, connections, sends, ends and wake-ups, all of it counted.
+
+mod common;
+
+use base::Eui64;
+use common::{SMALL, shard, turn_for};
+use driver::{Completion, Driver, Listener, Socket};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+#[global_allocator]
+static ALLOCATOR: alloc_guard::Guard = alloc_guard::Guard;
+
+#[test]
+fn serving_needs_no_heap() {
+    let slots = uring::gateway_slots((Ipv4Addr::LOCALHOST, 0).into(), 1, 1 << 20).expect("slots");
+    let sockets = slots.sockets.into_iter().enumerate().map(|(index, fd)| (Socket(index as u16), fd)).collect();
+    let (fd, address) = uring::tcp_listener((Ipv4Addr::LOCALHOST, 0).into(), 64).expect("listener");
+    let stop = Arc::new(AtomicBool::new(false));
+    let serving = std::thread::spawn({
+        let stop = stop.clone();
+        move || {
+            let (mut uring, waker) = shard(SMALL, sockets, vec![(Listener(0), fd)]);
+            let (mut served, mut ended) = (0u32, 0u32);
+            alloc_guard::serving(true);
+            while !stop.load(Ordering::Relaxed) {
+                turn_for(&mut uring, Duration::from_millis(10));
+                waker.wake();
+                while let Some(completion) = uring.reap() {
+                    match completion {
+                        Completion::Datagram { socket, source, lease, .. } => {
+                            uring.release(lease);
+                            uring.send_to(socket, source, b"ack!").expect("room");
+                            served += 1;
+                        }
+                        Completion::Received { connection, lease } => {
+                            let output = uring.output().expect("an output buffer");
+                            let mut bytes = [0; 2048];
+                            let count = lease.len as usize;
+                            bytes[..count].copy_from_slice(uring.bytes(&lease));
+                            uring.release(lease);
+                            uring.bytes(&output)[..count].copy_from_slice(&bytes[..count]);
+                            uring.send(connection, output, count);
+                        }
+                        Completion::Sent { connection } => {
+                            uring.pause(connection);
+                            uring.resume(connection);
+                        }
+                        Completion::Ended { connection, .. } => uring.close(connection, served % 2 == 0),
+                        Completion::Closed { .. } => ended += 1,
+                        _ => {}
+                    }
+                }
+            }
+            alloc_guard::serving(false);
+            (alloc_guard::strays(), served, ended)
+        }
+    });
+    let source = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("source");
+    source.set_read_timeout(Some(Duration::from_secs(5))).expect("timeout");
+    for round in 0..600u64 {
+        let mut datagram = [2; 100];
+        datagram[4..12].copy_from_slice(&Eui64::new(round).0);
+        let mut bytes = [0; 4];
+        source.send_to(&datagram, slots.address).expect("send");
+        assert_eq!(source.recv(&mut bytes).expect("ack"), 4);
+        if round % 10 == 0 {
+            let mut stream = TcpStream::connect(address).expect("connect");
+            for _ in 0..5 {
+                stream.write_all(b"ping").expect("write");
+                stream.read_exact(&mut bytes).expect("echo");
+                assert_eq!(&bytes, b"ping");
+            }
+        }
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    stop.store(true, Ordering::Relaxed);
+    let (strays, served, ended) = serving.join().expect("shard ends");
+    assert_eq!((served, ended), (600, 60));
+    assert_eq!(strays, 0);
+}
