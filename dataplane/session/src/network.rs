@@ -1,0 +1,737 @@
+//! The network server of one shard: its tables, its devices, and the calls that others make.
+//!
+//! Here: devices and sessions as they are configured, restored, asked for and removed. What frames do to them is in
+//! `uplink` and `join`; what answers them in `answer` and `flight`.
+
+use crate::NONE;
+use crate::counted::{Achievement, Drop};
+use crate::device::{Device, ENABLED, LIVE, OTAA, Receive, Session};
+use crate::downlinks::{Downlinks, Fresh, Queue};
+use crate::flight::{self, Flight};
+use crate::index::Index;
+use crate::lane::{Lane, Lanes, lane_of_addr, lane_of_eui};
+use crate::record::{NotRestored, SessionRecord};
+use crate::rules::{About, Heard, Outcome, Rules, Sink};
+use crate::slab::Slab;
+use crate::spec::{Activation, Command, DeviceSpec, Full, Limits, PAYLOAD_BYTES_MAX, Refusal, Upserted};
+use crate::timers::Timers;
+use crate::windows::Windows;
+use base::counters::Counters;
+use base::mix::mix64;
+use base::{Eui64, Monotonic, UnixMicros};
+use event::{Copy, Event, Failure, Kind};
+use lorawan::{AesKey, DevAddr, Direction};
+use std::sync::Arc;
+
+/// The network server of one shard.
+#[derive(Debug)]
+pub struct Network {
+    pub(crate) limits: Limits,
+    lanes: Lanes,
+    /// Unknown outside, so that no frames can be made whose hashes collide.
+    pub(crate) seed: u64,
+    pub(crate) devices: Slab<Device>,
+    pub(crate) sessions: Slab<Session>,
+    by_eui: Index,
+    by_addr: Index,
+    redirects: Slab<Redirect>,
+    by_redirect: Index,
+    pub(crate) windows: Windows,
+    pub(crate) flights: Slab<Flight>,
+    pub(crate) downlinks: Downlinks,
+    pub(crate) timers: Timers,
+    pub(crate) counts: Arc<Counts>,
+    /// Devices that hold a session and a pending one.
+    beside_count: usize,
+    /// Tells attempts to transmit apart.
+    pub(crate) attempt_count: u32,
+    /// Numbers downlinks.
+    downlink_tick: u64,
+}
+
+/// Both sets of counters: the network server writes, others read.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Refusals and failures.
+    pub drops: Counters<Drop>,
+    /// Achievements.
+    pub achieved: Counters<Achievement>,
+}
+
+/// Where a device lives whose DevEUI is looked up here.
+#[derive(Clone, Copy, Debug)]
+struct Redirect {
+    dev_eui: Eui64,
+    lane: Lane,
+}
+
+/// What every call is given: the plan, the taker of output, and the two clocks.
+pub(crate) struct Turn<'a> {
+    pub(crate) rules: &'a dyn Rules,
+    pub(crate) sink: &'a mut dyn Sink,
+    pub(crate) now: Monotonic,
+    pub(crate) unix: UnixMicros,
+}
+
+/// Which deadline has come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Timer {
+    Window(u32),
+    Flight(u32),
+    Downlink(u32),
+}
+
+impl Network {
+    /// Reserves everything. `seed` should be random and secret; it only spreads hashes.
+    #[must_use]
+    pub fn new(limits: Limits, lanes: Lanes, seed: u64) -> Self {
+        let session_count_max = limits.device_count_max + limits.pending_count_max;
+        let timer_count = limits.window_count_max + limits.transmission_count_max + limits.downlink_count_max;
+        assert!(limits.transmission_count_max <= 1 << flight::PLACE_BITS, "a transmission's place fits its handle");
+        Self {
+            limits,
+            lanes,
+            seed,
+            devices: Slab::new(limits.device_count_max),
+            sessions: Slab::new(session_count_max),
+            by_eui: Index::new(limits.device_count_max),
+            by_addr: Index::new(session_count_max),
+            redirects: Slab::new(limits.redirect_count_max),
+            by_redirect: Index::new(limits.redirect_count_max),
+            windows: Windows::new(limits.window_count_max),
+            flights: Slab::new(limits.transmission_count_max),
+            downlinks: Downlinks::new(limits.downlink_count_max, limits.queue_bytes_max),
+            timers: Timers::new(timer_count),
+            counts: Arc::default(),
+            beside_count: 0,
+            attempt_count: 0,
+            downlink_tick: 0,
+        }
+    }
+
+    /// What was refused and achieved. Clone it before serving to read it from elsewhere.
+    #[must_use]
+    pub fn counts(&self) -> &Arc<Counts> {
+        &self.counts
+    }
+
+    /// The lanes it serves.
+    #[must_use]
+    pub const fn lanes(&self) -> Lanes {
+        self.lanes
+    }
+
+    /// Devices that live here.
+    #[must_use]
+    pub fn device_count(&self) -> usize {
+        self.devices.len()
+    }
+
+    /// Sessions, those offered and not yet confirmed included.
+    #[must_use]
+    pub fn session_count(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// When [`Network::expire`] wants to be called.
+    #[must_use]
+    pub fn deadline(&self) -> Monotonic {
+        self.timers.deadline()
+    }
+
+    /// Does what is due: windows end and are answered, silent gateways are given up, downlinks expire.
+    pub fn expire(&mut self, rules: &dyn Rules, sink: &mut dyn Sink, now: Monotonic, unix: UnixMicros) {
+        let mut turn = Turn { rules, sink, now, unix };
+        // Deadlines that the work itself sets lie ahead of `now`, so this ends.
+        while let Some(number) = self.timers.pop(now) {
+            match self.timer(number) {
+                Timer::Window(window) => self.window_ended(window, &mut turn),
+                Timer::Flight(place) => self.flight_silent(place, &mut turn),
+                Timer::Downlink(place) => self.downlink_expired(place, &mut turn),
+            }
+        }
+    }
+
+    /// Takes one gateway's hearing of one frame.
+    pub fn receive(
+        &mut self,
+        heard: &Heard<'_>,
+        rules: &dyn Rules,
+        sink: &mut dyn Sink,
+        now: Monotonic,
+        unix: UnixMicros,
+    ) {
+        self.heard(heard, &mut Turn { rules, sink, now, unix });
+    }
+
+    /// Takes a gateway's word on a [`Transmit`](crate::Transmit).
+    pub fn transmitted(
+        &mut self,
+        transmission: u32,
+        outcome: Outcome,
+        rules: &dyn Rules,
+        sink: &mut dyn Sink,
+        now: Monotonic,
+        unix: UnixMicros,
+    ) {
+        self.flight_outcome(transmission, outcome, &mut Turn { rules, sink, now, unix });
+    }
+
+    /// Adds a device, or changes it. Another tenant, application, profile or JoinEUI keeps its session; other keys, or
+    /// another way of activation, end it and fail what is queued.
+    ///
+    /// # Errors
+    /// [`Full`]: nothing was changed.
+    pub fn upsert(&mut self, spec: &DeviceSpec, sink: &mut dyn Sink, unix: UnixMicros) -> Result<Upserted, Full> {
+        let (home, keeper) = (spec.home(), lane_of_eui(spec.dev_eui));
+        let before = self.redirect(spec.dev_eui).filter(|lane| *lane != home);
+        if self.lanes.contains(home) {
+            self.upsert_home(spec, sink, unix)?;
+            self.remove_redirect(spec.dev_eui);
+            return Ok(Upserted::Home { before });
+        }
+        if !self.lanes.contains(keeper) {
+            self.remove(spec.dev_eui, sink, unix);
+            return Ok(Upserted::Elsewhere);
+        }
+        if self.redirects.room() == 0 && self.redirect(spec.dev_eui).is_none() {
+            return Err(Full);
+        }
+        self.remove(spec.dev_eui, sink, unix);
+        let place = self.redirects.insert(Redirect { dev_eui: spec.dev_eui, lane: home }).expect("room was counted");
+        self.by_redirect.insert(hash_eui(spec.dev_eui), place);
+        Ok(Upserted::Redirected { before })
+    }
+
+    /// Removes a device, or what is known of where it lives. Its queue is flushed. Says whether there was anything.
+    pub fn remove(&mut self, dev_eui: Eui64, sink: &mut dyn Sink, unix: UnixMicros) -> bool {
+        let redirected = self.remove_redirect(dev_eui);
+        let Some(place) = self.device(dev_eui) else { return redirected };
+        self.fail_queue(place, Failure::Flushed, sink, unix);
+        self.end_sessions(place);
+        let devices = &self.devices;
+        self.by_eui.remove(hash_eui(dev_eui), place, |other| hash_eui(devices[other].dev_eui));
+        self.devices[place].flags = 0;
+        self.devices[place].app_key = AesKey::default();
+        self.devices.remove(place);
+        true
+    }
+
+    /// Where a device lives whose DevEUI is looked up here but whose DevAddr puts it into a lane of another shard.
+    #[must_use]
+    pub fn redirect(&self, dev_eui: Eui64) -> Option<Lane> {
+        self.redirect_place(dev_eui).map(|place| self.redirects[place].lane)
+    }
+
+    /// Takes back what [`Sink::session`] was given, after the device was added and before frames come. FCntDown goes on
+    /// beyond what was reserved; no DevNonce is accepted twice.
+    ///
+    /// # Errors
+    /// Why not; nothing was changed.
+    pub fn restore(&mut self, record: &SessionRecord) -> Result<(), NotRestored> {
+        let place = self.device(record.dev_eui).ok_or(NotRestored::UnknownDevice)?;
+        let device = &self.devices[place];
+        if device.root() != record.root {
+            return Err(NotRestored::OtherKeys);
+        }
+        if !device.is(OTAA) {
+            let session = &self.sessions[device.session];
+            let kept = record.session.filter(|kept| kept.keys == session.keys && kept.dev_addr == session.dev_addr);
+            self.sessions[device.session] = Session::restored(place, &kept.ok_or(NotRestored::OtherKeys)?);
+            self.devices[place].session_count = record.session_count;
+            return Ok(());
+        }
+        let both = record.session.is_some() && record.pending.is_some();
+        let holds_both = device.session != NONE && device.pending != NONE;
+        if both && !holds_both && !self.may_hold_both() {
+            return Err(NotRestored::Full);
+        }
+        self.end_sessions(place);
+        let session = record.session.map_or(NONE, |kept| self.add_session(Session::restored(place, &kept)));
+        let pending = record.pending.map_or(NONE, |kept| self.add_session(Session::restored(place, &kept)));
+        self.set_sessions(place, session, pending);
+        let device = &mut self.devices[place];
+        device.session_count = record.session_count;
+        device.join_nonce = record.join_nonce;
+        device.dev_nonces = record.dev_nonces;
+        device.dev_nonce_count = record.dev_nonce_count;
+        Ok(())
+    }
+
+    /// What would be stored of every device now: for a checkpoint.
+    pub fn records(&self) -> impl Iterator<Item = SessionRecord> + '_ {
+        (0..self.devices.used()).filter(|place| self.devices[*place].is(LIVE)).map(|place| self.record(place))
+    }
+
+    /// Queues a downlink; it leaves with the answer to the device's next uplink. A device that has not joined yet keeps it
+    /// for its first session. Returns its id, which is greater than every earlier one and fits 53 bits.
+    ///
+    /// # Errors
+    /// Why it was not queued.
+    pub fn enqueue(
+        &mut self,
+        command: &Command<'_>,
+        rules: &dyn Rules,
+        now: Monotonic,
+        unix: UnixMicros,
+    ) -> Result<u64, Refusal> {
+        let queued = self.try_enqueue(command, rules, now, unix);
+        match queued {
+            Ok(_) => self.counts.achieved.count(Achievement::DownlinksQueued),
+            Err(_) => self.counts.drops.count(Drop::DownlinkRefused),
+        }
+        queued
+    }
+
+    /// Empties a device's queue; says how many were in it, or `None` if no such device lives here.
+    pub fn flush(&mut self, dev_eui: Eui64, sink: &mut dyn Sink, unix: UnixMicros) -> Option<u32> {
+        let place = self.device(dev_eui)?;
+        Some(self.fail_queue(place, Failure::Flushed, sink, unix))
+    }
+
+    /// What is known of a device that lives here.
+    #[must_use]
+    pub fn state(&self, dev_eui: Eui64) -> Option<State<'_>> {
+        let device = &self.devices[self.device(dev_eui)?];
+        let place = if device.session == NONE { device.pending } else { device.session };
+        let session = (place != NONE).then(|| &self.sessions[place]);
+        Some(State {
+            tenant: device.tenant,
+            application: device.application,
+            active: session.is_some(),
+            dev_addr: session.map_or(DevAddr(0), |session| session.dev_addr),
+            session: session.map_or(device.session_count, |session| session.number),
+            fcnt_up: session.map_or(0, |session| session.fcnt_up),
+            fcnt_down: session.map_or(0, |session| session.fcnt_down),
+            last_seen: session.map_or(UnixMicros(0), |session| session.last_seen),
+            gateway: session.map_or(Eui64::default(), |session| session.last_gateway),
+            rssi_deci: session.map_or(0, |session| session.rssi_deci),
+            snr_deci: session.map_or(0, |session| session.snr_deci),
+            queue: DownlinkQueue { downlinks: &self.downlinks, queue: device.queue },
+        })
+    }
+}
+
+impl Turn<'_> {
+    /// Whether some stream may want an event of this kind about this device.
+    pub(crate) fn wants(&self, kind: Kind, copy: Copy, device: Option<&Device>) -> bool {
+        self.rules.wants(&About {
+            kind,
+            copy,
+            tenant: device.map_or(0, |device| device.tenant),
+            application: device.map_or(0, |device| device.application),
+            dev_eui: device.map_or(Eui64::default(), |device| device.dev_eui),
+        })
+    }
+}
+
+// Devices and sessions, for the other modules.
+impl Network {
+    pub(crate) fn device(&self, dev_eui: Eui64) -> Option<u32> {
+        self.by_eui.find(hash_eui(dev_eui)).find(|place| self.devices[*place].dev_eui == dev_eui)
+    }
+
+    /// The sessions with this DevAddr.
+    pub(crate) fn sessions_at(&self, dev_addr: DevAddr) -> impl Iterator<Item = u32> + '_ {
+        self.by_addr.find(hash_addr(dev_addr)).filter(move |place| self.sessions[*place].dev_addr == dev_addr)
+    }
+
+    /// Puts a session into its place. There is one for each device, and one for each that may hold two.
+    pub(crate) fn add_session(&mut self, session: Session) -> u32 {
+        let hash = hash_addr(session.dev_addr);
+        let place = self.sessions.insert(session).expect("room was counted");
+        self.by_addr.insert(hash, place);
+        place
+    }
+
+    pub(crate) fn end_session(&mut self, place: u32) {
+        let sessions = &self.sessions;
+        let hash = hash_addr(sessions[place].dev_addr);
+        self.by_addr.remove(hash, place, |other| hash_addr(sessions[other].dev_addr));
+        let session = &mut self.sessions[place];
+        session.keys = lorawan::SessionKeys::default();
+        session.device = NONE;
+        self.sessions.remove(place);
+    }
+
+    pub(crate) fn end_sessions(&mut self, place: u32) {
+        self.set_sessions(place, NONE, NONE);
+    }
+
+    /// Gives a device these sessions and ends those that it had and has no more.
+    pub(crate) fn set_sessions(&mut self, place: u32, session: u32, pending: u32) {
+        let device = &mut self.devices[place];
+        let before = [device.session, device.pending];
+        (device.session, device.pending) = (session, pending);
+        let both = |[session, pending]: [u32; 2]| usize::from(session != NONE && pending != NONE);
+        self.beside_count = self.beside_count + both([session, pending]) - both(before);
+        for old in before {
+            if old != NONE && old != session && old != pending {
+                self.end_session(old);
+            }
+        }
+    }
+
+    /// Whether one more device may hold a session and a pending one.
+    pub(crate) fn may_hold_both(&self) -> bool {
+        self.beside_count < self.limits.pending_count_max
+    }
+
+    /// An event about a device.
+    pub(crate) fn event(&self, kind: Kind, place: u32, unix: UnixMicros) -> Event<'static> {
+        let device = &self.devices[place];
+        let session = (device.session != NONE).then(|| &self.sessions[device.session]);
+        Event {
+            tenant: device.tenant,
+            application: device.application,
+            dev_eui: device.dev_eui,
+            join_eui: device.join_eui,
+            dev_addr: session.map_or(0, |session| session.dev_addr.0),
+            session: session.map_or(0, |session| session.number),
+            ..Event::new(kind, unix)
+        }
+    }
+
+    fn record(&self, place: u32) -> SessionRecord {
+        let device = &self.devices[place];
+        let kept = |session: u32| (session != NONE).then(|| self.sessions[session].kept());
+        SessionRecord {
+            dev_eui: device.dev_eui,
+            root: device.root(),
+            session_count: device.session_count,
+            join_nonce: device.join_nonce,
+            dev_nonce_count: device.dev_nonce_count,
+            dev_nonces: device.dev_nonces,
+            session: kept(device.session),
+            pending: kept(device.pending),
+        }
+    }
+
+    /// Hands out a device's state to be stored.
+    pub(crate) fn store(&mut self, place: u32, turn: &mut Turn<'_>) {
+        let session = self.devices[place].session;
+        if session != NONE {
+            let session = &mut self.sessions[session];
+            session.fcnt_up_stored = session.fcnt_up;
+            session.stored_s = turn.unix.seconds() as u32;
+        }
+        turn.sink.session(&self.record(place));
+    }
+
+    fn upsert_home(&mut self, spec: &DeviceSpec, sink: &mut dyn Sink, unix: UnixMicros) -> Result<(), Full> {
+        let place = match self.device(spec.dev_eui) {
+            Some(place) => {
+                if !self.same_keys(place, &spec.activation) {
+                    self.fail_queue(place, Failure::SessionEnded, sink, unix);
+                    self.end_sessions(place);
+                    let device = &mut self.devices[place];
+                    (device.dev_nonce_count, device.app_key) = (0, AesKey::default());
+                    self.activate(place, &spec.activation);
+                }
+                place
+            }
+            None => {
+                if self.devices.room() == 0 {
+                    return Err(Full);
+                }
+                let place = self.devices.insert(Device::new(spec.dev_eui)).expect("room was counted");
+                self.by_eui.insert(hash_eui(spec.dev_eui), place);
+                self.activate(place, &spec.activation);
+                place
+            }
+        };
+        let device = &mut self.devices[place];
+        let other_profile = device.profile != spec.profile;
+        device.join_eui = spec.join_eui;
+        device.tenant = spec.tenant;
+        device.application = spec.application;
+        device.profile = spec.profile;
+        device.set(ENABLED, spec.enabled);
+        if other_profile && device.session != NONE {
+            // What the new profile wants of the device may be asked for anew.
+            self.sessions[device.session].request_count = 0;
+        }
+        Ok(())
+    }
+
+    fn same_keys(&self, place: u32, activation: &Activation) -> bool {
+        let device = &self.devices[place];
+        match activation {
+            Activation::Otaa { app_key } => device.is(OTAA) && device.app_key == *app_key,
+            Activation::Abp { dev_addr, keys, .. } => {
+                let session = (!device.is(OTAA) && device.session != NONE).then(|| &self.sessions[device.session]);
+                session.is_some_and(|session| session.dev_addr == *dev_addr && session.keys == *keys)
+            }
+        }
+    }
+
+    fn activate(&mut self, place: u32, activation: &Activation) {
+        match activation {
+            Activation::Otaa { app_key } => {
+                self.devices[place].app_key = *app_key;
+                self.devices[place].set(OTAA, true);
+            }
+            Activation::Abp { dev_addr, keys, fcnt_up, fcnt_down } => {
+                let number = self.devices[place].session_count + 1;
+                let mut session = Session::new(place, number, *dev_addr, *keys, Receive::default());
+                session.fcnt_up = *fcnt_up;
+                session.fcnt_up_stored = *fcnt_up;
+                session.fcnt_down = *fcnt_down;
+                session.fcnt_down_reserved = *fcnt_down;
+                let session = self.add_session(session);
+                self.set_sessions(place, session, NONE);
+                self.devices[place].session_count = number;
+                self.devices[place].set(OTAA, false);
+            }
+        }
+    }
+
+    fn redirect_place(&self, dev_eui: Eui64) -> Option<u32> {
+        self.by_redirect.find(hash_eui(dev_eui)).find(|place| self.redirects[*place].dev_eui == dev_eui)
+    }
+
+    fn remove_redirect(&mut self, dev_eui: Eui64) -> bool {
+        let Some(place) = self.redirect_place(dev_eui) else { return false };
+        let redirects = &self.redirects;
+        self.by_redirect.remove(hash_eui(dev_eui), place, |other| hash_eui(redirects[other].dev_eui));
+        self.redirects.remove(place);
+        true
+    }
+}
+
+// Queued downlinks.
+impl Network {
+    fn try_enqueue(
+        &mut self,
+        command: &Command<'_>,
+        rules: &dyn Rules,
+        now: Monotonic,
+        unix: UnixMicros,
+    ) -> Result<u64, Refusal> {
+        if !(1..=223).contains(&command.fport) {
+            return Err(Refusal::BadPort);
+        }
+        let place = self.device(command.dev_eui).ok_or(Refusal::UnknownDevice)?;
+        let device = &self.devices[place];
+        if !device.is(ENABLED) {
+            return Err(Refusal::Disabled);
+        }
+        let profile = rules.profile(device.profile).ok_or(Refusal::NoSession)?;
+        let sizes = (0..16).filter_map(|rate| profile.plan().payload_bytes_max(rate, Direction::Down, 0));
+        if command.payload.len() > sizes.max().unwrap_or(0).min(PAYLOAD_BYTES_MAX) {
+            return Err(Refusal::TooLong);
+        }
+        if device.queue.count >= u16::from(profile.queue_count_max()) {
+            return Err(Refusal::QueueFull);
+        }
+        let fresh = Fresh {
+            id: self.next_downlink_id(lane_of_device(device, &self.sessions), unix),
+            expires: command.expires.unwrap_or_default(),
+            device: place,
+            fport: command.fport,
+            confirmed: command.confirmed,
+            payload: command.payload,
+        };
+        let queue = &mut self.devices[place].queue;
+        let downlink = self.downlinks.push(queue, &fresh).ok_or(Refusal::QueueFull)?;
+        if let Some(expires) = command.expires {
+            let left = core::time::Duration::from_micros(expires.0.saturating_sub(unix.0));
+            self.arm(Timer::Downlink(downlink), now.after(left));
+        }
+        Ok(fresh.id)
+    }
+
+    /// Sixteen a millisecond and six bits of lane: unique over shards and restarts, and a number that JSON readers keep
+    /// exact (below 2^53 until the year 2112).
+    fn next_downlink_id(&mut self, lane: Lane, unix: UnixMicros) -> u64 {
+        self.downlink_tick = (self.downlink_tick + 1).max(unix.millis() << 4);
+        self.downlink_tick << 6 | u64::from(lane.0)
+    }
+
+    /// Gives up everything that is queued; says how many.
+    fn fail_queue(&mut self, place: u32, failure: Failure, sink: &mut dyn Sink, unix: UnixMicros) -> u32 {
+        self.end_flight(place);
+        let mut count = 0;
+        while self.devices[place].queue.head != NONE {
+            self.fail_downlink(self.devices[place].queue.head, failure, sink, unix);
+            count += 1;
+        }
+        count
+    }
+
+    /// Gives up one queued downlink.
+    pub(crate) fn fail_downlink(&mut self, place: u32, failure: Failure, sink: &mut dyn Sink, unix: UnixMicros) {
+        self.counts.drops.count(Drop::DownlinkFailed);
+        let event = self.downlink_event(Kind::DownlinkFailed, place, unix);
+        sink.event(&Event { failure: Some(failure), ..event });
+        self.take_downlink(place);
+    }
+
+    /// Takes a downlink out of its queue.
+    pub(crate) fn take_downlink(&mut self, place: u32) {
+        self.disarm(Timer::Downlink(place));
+        let device = self.downlinks[place].device;
+        self.downlinks.remove(&mut self.devices[device].queue, place);
+    }
+
+    pub(crate) fn downlink_event(&self, kind: Kind, place: u32, unix: UnixMicros) -> Event<'static> {
+        let downlink = &self.downlinks[place];
+        Event {
+            downlink: downlink.id,
+            fcnt: downlink.fcnt,
+            fport: Some(downlink.fport),
+            mtype: if downlink.confirmed { 5 } else { 3 },
+            ..self.event(kind, downlink.device, unix)
+        }
+    }
+
+    fn downlink_expired(&mut self, place: u32, turn: &mut Turn<'_>) {
+        let device = self.downlinks[place].device;
+        // While a gateway is asked to send it, its fate is the gateway's word.
+        if !self.in_flight(device, place) {
+            self.fail_downlink(place, Failure::Expired, turn.sink, turn.unix);
+        }
+    }
+}
+
+// Timers: windows, then flights, then downlinks share one row of numbers.
+impl Network {
+    pub(crate) fn arm(&mut self, timer: Timer, at: Monotonic) {
+        let number = self.timer_number(timer);
+        self.timers.set(number, at);
+    }
+
+    pub(crate) fn disarm(&mut self, timer: Timer) {
+        let number = self.timer_number(timer);
+        self.timers.cancel(number);
+    }
+
+    fn timer_number(&self, timer: Timer) -> u32 {
+        let flights_at = self.limits.window_count_max as u32;
+        match timer {
+            Timer::Window(place) => place,
+            Timer::Flight(place) => flights_at + place,
+            Timer::Downlink(place) => flights_at + self.limits.transmission_count_max as u32 + place,
+        }
+    }
+
+    fn timer(&self, number: u32) -> Timer {
+        let flights_at = self.limits.window_count_max as u32;
+        let downlinks_at = flights_at + self.limits.transmission_count_max as u32;
+        match number {
+            _ if number < flights_at => Timer::Window(number),
+            _ if number < downlinks_at => Timer::Flight(number - flights_at),
+            _ => Timer::Downlink(number - downlinks_at),
+        }
+    }
+}
+
+fn hash_eui(dev_eui: Eui64) -> u64 {
+    mix64(dev_eui.to_u64() ^ 0x517C_C1B7_2722_0A95)
+}
+
+fn hash_addr(dev_addr: DevAddr) -> u64 {
+    mix64(u64::from(dev_addr.0) ^ 0x2545_F491_4F6C_DD1D)
+}
+
+fn lane_of_device(device: &Device, sessions: &Slab<Session>) -> Lane {
+    if device.is(OTAA) || device.session == NONE {
+        lane_of_eui(device.dev_eui)
+    } else {
+        lane_of_addr(sessions[device.session].dev_addr)
+    }
+}
+
+/// What is known of a device.
+#[derive(Clone, Copy, Debug)]
+pub struct State<'a> {
+    /// Its owner.
+    pub tenant: u32,
+    /// Its application.
+    pub application: u32,
+    /// Whether it has a session.
+    pub active: bool,
+    /// Network address.
+    pub dev_addr: DevAddr,
+    /// Counts its sessions.
+    pub session: u32,
+    /// The least FCntUp that will be accepted.
+    pub fcnt_up: u32,
+    /// The next FCntDown.
+    pub fcnt_down: u32,
+    /// When its last uplink came; 0 is never.
+    pub last_seen: UnixMicros,
+    /// The best gateway then.
+    pub gateway: Eui64,
+    /// How strongly that heard it, tenths of dBm.
+    pub rssi_deci: i16,
+    /// How clearly, tenths of dB.
+    pub snr_deci: i16,
+    /// Downlinks that wait.
+    pub queue: DownlinkQueue<'a>,
+}
+
+/// Downlinks that wait for a device, the next one first.
+#[derive(Clone, Copy, Debug)]
+pub struct DownlinkQueue<'a> {
+    downlinks: &'a Downlinks,
+    queue: Queue,
+}
+
+/// A downlink that waits.
+#[derive(Clone, Copy, Debug)]
+pub struct QueuedDownlink {
+    /// Its id.
+    pub id: u64,
+    /// FPort.
+    pub fport: u8,
+    /// Whether the device shall acknowledge it.
+    pub confirmed: bool,
+    /// Frames that carried it so far.
+    pub attempts: u8,
+    /// After this it is of no use; 0 is never.
+    pub expires: UnixMicros,
+    bytes: [u8; PAYLOAD_BYTES_MAX],
+    len: usize,
+}
+
+impl QueuedDownlink {
+    /// In the clear.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+impl<'a> DownlinkQueue<'a> {
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        usize::from(self.queue.count)
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.queue.count == 0
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = QueuedDownlink> + use<'a> {
+        let downlinks = self.downlinks;
+        downlinks.iter(&self.queue).map(|place| {
+            let downlink = &downlinks[place];
+            let mut bytes = [0; PAYLOAD_BYTES_MAX];
+            let len = downlinks.payload(place, &mut bytes);
+            QueuedDownlink {
+                id: downlink.id,
+                fport: downlink.fport,
+                confirmed: downlink.confirmed,
+                attempts: downlink.attempts,
+                expires: downlink.expires,
+                bytes,
+                len,
+            }
+        })
+    }
+}
