@@ -127,7 +127,7 @@ pub fn encode(bytes: &[u8], target: &mut [u8]) -> Result<usize, NoRoom> {
 /// The digits without the padding, which is right or absent.
 fn strip_padding(text: &[u8]) -> Result<&[u8], Base64Error> {
     let pads = text.iter().rev().take_while(|byte| **byte == b'=').count();
-    if pads > 0 && (pads > 2 || text.len() % 4 != 0) {
+    if pads > 0 && (pads > 2 || !text.len().is_multiple_of(4)) {
         return Err(Base64Error::Padding);
     }
     Ok(&text[..text.len() - pads])

@@ -7,11 +7,18 @@
 //!   semtech_udp   gateways' datagrams (GWMP)          over json, base64
 //!   json          RFC 8259, a pull parser and a small writer
 //!   base64        RFC 4648 section 4
+//!   http          a request for an upgrade and its answers   over httparse, sha1
+//!   websocket     RFC 6455, RFC 7692        over flate2
+//!   downlink      what stream clients ask for, and are told
 //! ```
 
 pub mod base64;
+pub mod downlink;
+pub mod http;
 pub mod json;
+mod put;
 pub mod semtech_udp;
+pub mod websocket;
 
 /// The caller's buffer is too small for what was to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

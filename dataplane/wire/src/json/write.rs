@@ -3,13 +3,12 @@
 //! Running out of room is remembered and told once, at [`Writer::finish`]; it never writes past the end.
 
 use crate::NoRoom;
+use crate::put::Put;
 
 /// Writes one JSON text.
 #[derive(Debug)]
 pub struct Writer<'a> {
-    out: &'a mut [u8],
-    at: usize,
-    full: bool,
+    out: Put<'a>,
     /// A member came before, at this level: a comma is due.
     comma: bool,
 }
@@ -18,7 +17,7 @@ impl<'a> Writer<'a> {
     /// A writer into the front of `out`.
     #[must_use]
     pub const fn new(out: &'a mut [u8]) -> Self {
-        Self { out, at: 0, full: false, comma: false }
+        Self { out: Put::new(out), comma: false }
     }
 
     /// Opens an object.
@@ -95,10 +94,7 @@ impl<'a> Writer<'a> {
     pub fn base64(&mut self, bytes: &[u8]) -> &mut Self {
         self.start();
         self.put(b"\"");
-        match crate::base64::encode(bytes, &mut self.out[self.at..]) {
-            Ok(count) => self.at += count,
-            Err(NoRoom) => self.full = true,
-        }
+        self.out.with(|out| crate::base64::encode(bytes, out));
         self.put(b"\"");
         self
     }
@@ -107,14 +103,14 @@ impl<'a> Writer<'a> {
     pub fn integer(&mut self, value: i64) -> &mut Self {
         self.start();
         self.sign(value);
-        self.digits(value.unsigned_abs(), 1);
+        self.out.decimal(value.unsigned_abs());
         self
     }
 
     /// A whole number that is not negative.
     pub fn unsigned(&mut self, value: u64) -> &mut Self {
         self.start();
-        self.digits(value, 1);
+        self.out.decimal(value);
         self
     }
 
@@ -124,10 +120,10 @@ impl<'a> Writer<'a> {
         self.sign(digits);
         let unit = 10u64.pow(places.min(18));
         let value = digits.unsigned_abs();
-        self.digits(value / unit, 1);
+        self.out.decimal(value / unit);
         if places > 0 {
             self.put(b".");
-            self.digits(value % unit, places.min(18) as usize);
+            self.out.padded(value % unit, places.min(18) as usize);
         }
         self
     }
@@ -158,7 +154,7 @@ impl<'a> Writer<'a> {
     /// # Errors
     /// [`NoRoom`] if the text did not fit.
     pub const fn finish(&self) -> Result<usize, NoRoom> {
-        if self.full { Err(NoRoom) } else { Ok(self.at) }
+        self.out.finish()
     }
 
     fn open(&mut self, mark: u8) -> &mut Self {
@@ -187,26 +183,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Decimal digits with leading zeros up to `width`.
-    fn digits(&mut self, mut value: u64, width: usize) {
-        let mut digits = [b'0'; 20];
-        let mut from = digits.len();
-        while value > 0 {
-            from -= 1;
-            digits[from] = b'0' + (value % 10) as u8;
-            value /= 10;
-        }
-        let from = from.min(digits.len() - width);
-        self.put(&digits[from..]);
-    }
-
     fn put(&mut self, bytes: &[u8]) {
-        match self.out.get_mut(self.at..self.at + bytes.len()) {
-            Some(room) if !self.full => {
-                room.copy_from_slice(bytes);
-                self.at += bytes.len();
-            }
-            _ => self.full = true,
-        }
+        self.out.bytes(bytes);
     }
 }
