@@ -144,6 +144,9 @@ pub struct Limits {
     pub output_count: u32,
 }
 
+/// The longest datagram that [`Driver::send_to`] takes: far above any message to a gateway, within one Ethernet frame.
+pub const DATAGRAM_BYTES_MAX: usize = 1472;
+
 /// No buffer or queue entry is left this turn; ask again after the next one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Busy;
@@ -155,6 +158,9 @@ pub trait Driver {
 
     /// The monotonic clock, read once per turn.
     fn now(&self) -> Monotonic;
+
+    /// The monotonic clock, read anew: for measuring, where a turn is too coarse.
+    fn instant(&self) -> Monotonic;
 
     /// The wall clock, read once per turn.
     fn unix(&self) -> UnixMicros;
@@ -193,6 +199,9 @@ pub trait Driver {
     ///
     /// # Errors
     /// [`Busy`] when too many are in flight.
+    ///
+    /// # Panics
+    /// If it is longer than [`DATAGRAM_BYTES_MAX`]: our own mistake.
     fn send_to(&mut self, socket: Socket, target: SocketAddr, bytes: &[u8]) -> Result<(), Busy>;
 
     /// Stops receiving on a connection, so that its peer feels backpressure. Bytes already received may still be reaped.
@@ -202,6 +211,9 @@ pub trait Driver {
     fn resume(&mut self, connection: Connection);
 
     /// Closes once a send in flight is done; [`Completion::Closed`] follows. With `abort`, at once and by reset.
+    ///
+    /// From here on nothing but `Closed` is told of the connection, and its handle is good until then. A peer that does
+    /// not read holds up a close; a second call, with `abort`, ends it.
     fn close(&mut self, connection: Connection, abort: bool);
 
     /// Sees that shard `peer` looks at its queues soon, if it sleeps.

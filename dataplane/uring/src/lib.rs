@@ -29,8 +29,11 @@ mod table;
 mod tag;
 mod wake;
 
+#[cfg(test)]
+mod tests;
+
 pub use probe::{Flavour, Support, probe};
 pub use reactor::{ShardConfig, Uring};
 pub use sizing::{HostLimits, Sizing, Wanted};
-pub use sockets::{Slots, gateway_slots, pin_to_core, tcp_listener};
+pub use sockets::{Slots, gateway_slots, pin_to_core, tcp_listener, tcp_listeners};
 pub use wake::{Door, Waker, doors};

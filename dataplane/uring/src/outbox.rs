@@ -6,19 +6,16 @@
 //! The pointers are set once. A slot is free, or held by the kernel from submission to completion.
 
 use crate::memory::Region;
-use driver::Socket;
+use driver::{DATAGRAM_BYTES_MAX, Socket};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-
-/// The longest datagram that can be sent: well above any message to a gateway, within one Ethernet frame.
-pub(crate) const BYTES_MAX: usize = 1472;
 
 #[repr(C)]
 struct Message {
     header: libc::msghdr,
     vector: libc::iovec,
     name: libc::sockaddr_in6,
-    bytes: [u8; BYTES_MAX],
+    bytes: [u8; DATAGRAM_BYTES_MAX],
 }
 
 #[derive(Debug)]
@@ -52,7 +49,7 @@ impl Outbox {
 
     /// Fills a free slot; none if all are in flight. `wide` sockets speak IPv6 and take IPv4 targets mapped.
     pub(crate) fn fill(&mut self, socket: Socket, wide: bool, target: SocketAddr, bytes: &[u8]) -> Option<u32> {
-        assert!(bytes.len() <= BYTES_MAX, "a datagram to a gateway fits its slot");
+        assert!(bytes.len() <= DATAGRAM_BYTES_MAX, "a datagram to a gateway fits its slot");
         let index = self.free.pop()?;
         self.sockets[index as usize] = socket;
         let message = self.message(index);

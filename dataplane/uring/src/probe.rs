@@ -26,7 +26,7 @@ impl Flavour {
     const ALL: [Self; 2] = [Self::Deferred, Self::Cooperative];
 
     /// A ring of this flavour.
-    fn build(self, submission_entries: u32, completion_entries: u32) -> io::Result<IoUring> {
+    pub(crate) fn build(self, submission_entries: u32, completion_entries: u32) -> io::Result<IoUring> {
         let mut builder = IoUring::builder();
         builder.dontfork().setup_cqsize(completion_entries).setup_submit_all();
         builder.setup_single_issuer().setup_coop_taskrun();

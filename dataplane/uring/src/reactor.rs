@@ -18,6 +18,7 @@ use crate::tag::{self, Operation};
 use crate::wake::{Door, Waker};
 use crate::{clock, datagrams};
 use base::{Monotonic, UnixMicros};
+use driver::steering::SLOT_COUNT;
 use driver::{Busy, Completion, Connection, Driver, Lease, Limits, Listener, Socket};
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, opcode, squeue};
@@ -58,7 +59,7 @@ pub struct Uring {
     scratch: Region,
     pub(crate) sockets: Vec<datagrams::Slot>,
     /// Place in `sockets` by slot number.
-    pub(crate) slots: Box<[u16]>,
+    pub(crate) slots: [u16; SLOT_COUNT],
     /// Sockets whose receive has ended.
     pub(crate) unarmed: usize,
     pub(crate) gates: Vec<Gate>,
@@ -120,11 +121,16 @@ impl Uring {
     /// # Errors
     /// If the host refuses memory or a ring; the error says what to raise.
     pub fn start(config: ShardConfig) -> io::Result<Self> {
+        let (ring, flavour) = probe::build(config.sizing.submission_entries, config.sizing.completion_entries)
+            .map_err(|error| io::Error::new(error.kind(), probe::explain_here(&error)))?;
+        Self::start_with(config, ring, flavour)
+    }
+
+    /// The same on a ring that is there already.
+    pub(crate) fn start_with(config: ShardConfig, ring: IoUring, flavour: Flavour) -> io::Result<Self> {
         let sizing = config.sizing;
         assert!((sizing.connection_count as usize) < tag::INDEX_COUNT_MAX, "connections fit their tag");
         assert!(config.shard < config.peers.len(), "a shard is one of its peers");
-        let (ring, flavour) = probe::build(sizing.submission_entries, sizing.completion_entries)
-            .map_err(|error| io::Error::new(error.kind(), probe::explain_here(&error)))?;
         let ring = Ring(ring);
         let datagram_bytes = sizing.receive_bytes + datagrams::HEAD_BYTES as u32;
         let submitter = ring.0.submitter();
@@ -138,7 +144,7 @@ impl Uring {
             scratch.at(HEADER_OFFSET, size_of::<libc::msghdr>()).cast::<libc::msghdr>().write(datagrams::header());
         };
         let sockets = config.sockets.into_iter().map(datagrams::Slot::new).collect::<io::Result<Vec<_>>>()?;
-        let mut slots = vec![u16::MAX; usize::from(u16::MAX) + 1].into_boxed_slice();
+        let mut slots = [u16::MAX; SLOT_COUNT];
         for (index, slot) in sockets.iter().enumerate() {
             slots[usize::from(slot.socket.0)] = index as u16;
         }
@@ -295,6 +301,10 @@ impl Driver for Uring {
         self.now
     }
 
+    fn instant(&self) -> Monotonic {
+        clock::monotonic()
+    }
+
     fn unix(&self) -> UnixMicros {
         self.unix
     }
@@ -410,7 +420,11 @@ impl Drop for Uring {
     fn drop(&mut self) {
         // The kernel forgets every address before the memory goes. What it refuses to cancel it finishes when the ring,
         // the first field, is dropped.
-        let _ = self.ring.0.submitter().register_sync_cancel(None, io_uring::types::CancelBuilder::any());
+        let _ = self
+            .ring
+            .0
+            .submitter()
+            .register_sync_cancel(Some(Timespec::new().sec(1)), io_uring::types::CancelBuilder::any());
         for fd in self.table.open_fds() {
             // SAFETY: the place owns its descriptor, and the table is not used again.
             unsafe { libc::close(fd) };

@@ -7,6 +7,10 @@ use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// How long a predecessor that was just killed may keep its sockets: the kernel takes a dead ring apart at leisure.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The gateway slots, in order, and what the host granted.
 #[derive(Debug)]
@@ -20,6 +24,9 @@ pub struct Slots {
 }
 
 /// Binds all gateway slots, steered by `key`, with about `receive_bytes` of buffer each.
+///
+/// The address must be nobody else's: sockets of an earlier process that joined the group would take slots away from
+/// ours, and on their end disturb the order of the rest. So they are awaited, up to two seconds.
 ///
 /// An unspecified IPv6 address takes IPv4 as well, and falls back to IPv4 alone on a host without IPv6. Until the last
 /// slot is bound the group would steer wrongly, so every socket drops what arrives before that.
@@ -36,7 +43,24 @@ pub fn gateway_slots(address: SocketAddr, key: u32, receive_bytes: usize) -> io:
     .map_err(|error| io::Error::new(error.kind(), format!("gateway sockets on udp {address}: {error}")))
 }
 
-/// A listening socket of one shard; those of all shards share the port.
+/// Listening sockets that share a port, one for each shard, after making sure that the port is nobody else's.
+///
+/// # Errors
+/// The host's reason, naming the address.
+pub fn tcp_listeners(address: SocketAddr, count: usize, backlog: i32) -> io::Result<(Vec<OwnedFd>, SocketAddr)> {
+    await_free(address, Type::STREAM)
+        .map_err(|error| io::Error::new(error.kind(), format!("listener on tcp {address}: {error}")))?;
+    let mut address = address;
+    let mut listeners = Vec::with_capacity(count);
+    for _ in 0..count {
+        let (listener, bound) = tcp_listener(address, backlog)?;
+        listeners.push(listener);
+        address = bound;
+    }
+    Ok((listeners, address))
+}
+
+/// One listening socket, which joins whatever of ours listens there already: `SO_REUSEPORT`.
 ///
 /// Connections inherit TCP_NODELAY from it: output is gathered per turn already, so waiting for more gains nothing.
 ///
@@ -81,6 +105,7 @@ pub fn pin_to_core(index: usize) -> io::Result<()> {
 }
 
 fn bind_slots(address: SocketAddr, key: u32, receive_bytes: usize) -> io::Result<Slots> {
+    await_free(address, Type::DGRAM)?;
     let drop_all = [SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0)];
     let mut sockets: Vec<Socket> = Vec::with_capacity(SLOT_COUNT);
     let (mut address, mut granted) = (address, usize::MAX);
@@ -112,6 +137,29 @@ fn bind_listener(address: SocketAddr, backlog: i32) -> io::Result<(OwnedFd, Sock
     socket.listen(backlog)?;
     let address = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
     Ok((socket.into(), address))
+}
+
+/// Waits until nobody holds the address. A socket that does not share can only be bound if so.
+fn await_free(address: SocketAddr, kind: Type) -> io::Result<()> {
+    let start = Instant::now();
+    loop {
+        let socket = Socket::new(Domain::for_address(address), kind, None);
+        let bound = socket.and_then(|socket| {
+            if address.is_ipv6() && address.ip().is_unspecified() {
+                socket.set_only_v6(false)?;
+            }
+            // Connections of a predecessor in TIME_WAIT do not count, its listeners do.
+            socket.set_reuse_address(kind == Type::STREAM)?;
+            socket.bind(&address.into())
+        });
+        match bound {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && start.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(error) if kind == Type::STREAM && address.ip().is_unspecified() && lacks_ipv6(&error) => return Ok(()),
+            result => return result,
+        }
+    }
 }
 
 fn new_socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {

@@ -126,6 +126,22 @@ fn every_datagram_of_a_gateway_lands_in_its_slot_also_with_other_owners() {
 }
 
 #[test]
+fn a_port_in_use_is_an_error_though_its_holder_would_share() {
+    let held = uring::gateway_slots((Ipv4Addr::LOCALHOST, 0).into(), KEY, 4096).expect("slots");
+    let start = Instant::now();
+    let error = uring::gateway_slots(held.address, KEY, 4096).expect_err("held");
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    assert!(error.to_string().contains(&held.address.to_string()), "{error}");
+    assert!(start.elapsed() >= Duration::from_secs(2), "a predecessor is given time");
+    let (listeners, address) = uring::tcp_listeners((Ipv4Addr::LOCALHOST, 0).into(), 2, 16).expect("listeners");
+    assert_eq!(listeners.len(), 2);
+    let error = uring::tcp_listeners(address, 2, 16).expect_err("held");
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    drop(listeners);
+    uring::tcp_listeners(address, 2, 16).expect("free again");
+}
+
+#[test]
 fn nothing_is_steered_wrongly_while_the_group_is_built() {
     let probe = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
     let port = probe.local_addr().expect("address").port();
