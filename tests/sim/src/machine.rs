@@ -1,0 +1,457 @@
+//! The simulated machine: `driver::Driver` over the virtual network.
+//!
+//! Owns a host's buffers, its table of connections and what it was asked for; the network owns time. A turn never blocks:
+//! where a real driver would sleep, this one tells the network until when, and the world goes on with someone else.
+//! It is as strict as the real one about whose sockets and connections are used, and kinder about nothing.
+
+use crate::faults::strikes;
+use crate::network::{HostIndex, Network, Shared};
+use crate::stream::{Ended, Mark, Way};
+use base::mix::SplitMix64;
+use base::{Monotonic, UnixMicros};
+use driver::{Busy, Completion, Connection, Driver, End, Lease, Limits, Socket};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// How long a peer that was sent FIN may take to send its own.
+const LINGER: Duration = Duration::from_secs(1);
+
+const ECONNRESET: i32 = 104;
+const EPIPE: i32 = 32;
+const ENETUNREACH: i32 = 101;
+
+/// The sizes of a machine; small ones meet every bound.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Connections.
+    pub connection_count: u32,
+    /// Bytes of a receive buffer.
+    pub receive_bytes: u32,
+    /// Buffers for what streams bring.
+    pub receive_count: u32,
+    /// Buffers for datagrams.
+    pub datagram_count: u32,
+    /// Bytes of an output buffer.
+    pub output_bytes: u32,
+    /// Output buffers.
+    pub output_count: u32,
+}
+
+/// Buffers of one kind, and which are at home.
+#[derive(Debug)]
+struct Pool {
+    kind: u32,
+    buffers: Vec<Box<[u8]>>,
+    free: Vec<u32>,
+}
+
+const KIND_SHIFT: u32 = 28;
+const DATAGRAMS: u32 = 0;
+const STREAMS: u32 = 1;
+const OUTPUT: u32 = 2;
+
+impl Pool {
+    fn new(kind: u32, count: u32, bytes: u32) -> Self {
+        let buffers = (0..count).map(|_| vec![0; bytes as usize].into()).collect();
+        Self { kind, buffers, free: (0..count).collect() }
+    }
+
+    fn lend(&mut self, len: u32) -> Option<Lease> {
+        let index = self.free.pop()?;
+        Some(Lease { index: self.kind << KIND_SHIFT | index, len })
+    }
+
+    fn give(&mut self, index: u32) {
+        assert!(!self.free.contains(&index), "a buffer comes back once");
+        self.free.push(index);
+    }
+}
+
+/// A send in flight.
+#[derive(Debug)]
+struct Sending {
+    output: u32,
+    len: usize,
+    done: usize,
+    /// When the word of it comes; known once all bytes have gone.
+    told_at: Option<Monotonic>,
+}
+
+/// How a connection is being closed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Closing {
+    /// Once what is in flight has gone.
+    Asked { abort: bool },
+    /// FIN or reset was sent; the place is free at this time, or when the peer has finished too.
+    Said { until: Monotonic, abort: bool },
+}
+
+/// One place of the table.
+#[derive(Debug, Default)]
+struct Place {
+    generation: u32,
+    stream: Option<usize>,
+    paused: bool,
+    ended: bool,
+    send_failed: bool,
+    sending: Option<Sending>,
+    closing: Option<Closing>,
+}
+
+/// A host's machine, for one life of it.
+#[derive(Debug)]
+pub struct Machine {
+    network: Shared,
+    host: HostIndex,
+    sizes: Sizes,
+    pools: [Pool; 3],
+    places: Vec<Place>,
+    vacant: Vec<u32>,
+    batch: VecDeque<Completion>,
+    /// Something waits for a buffer to come back.
+    starved: bool,
+    random: SplitMix64,
+    now: Monotonic,
+    unix: UnixMicros,
+}
+
+impl Machine {
+    /// Brings a host up.
+    #[must_use]
+    pub fn start(network: &Shared, host: HostIndex, sizes: Sizes) -> Self {
+        let (now, unix, seed) = {
+            let mut network = network.borrow_mut();
+            network.start(host);
+            (network.now(), network.unix(), network.random.next())
+        };
+        Self {
+            network: network.clone(),
+            host,
+            sizes,
+            pools: [
+                Pool::new(DATAGRAMS, sizes.datagram_count, sizes.receive_bytes),
+                Pool::new(STREAMS, sizes.receive_count, sizes.receive_bytes),
+                Pool::new(OUTPUT, sizes.output_count, sizes.output_bytes),
+            ],
+            places: (0..sizes.connection_count).map(|_| Place::default()).collect(),
+            vacant: (0..sizes.connection_count).rev().collect(),
+            batch: VecDeque::new(),
+            starved: false,
+            random: SplitMix64::new(seed),
+            now,
+            unix,
+        }
+    }
+
+    /// Buffers that are lent or in flight: datagrams', streams', output.
+    #[must_use]
+    pub fn lent(&self) -> [usize; 3] {
+        self.pools.each_ref().map(|pool| pool.buffers.len() - pool.free.len())
+    }
+
+    /// Connections in the table.
+    #[must_use]
+    pub fn connection_count(&self) -> usize {
+        self.places.len() - self.vacant.len()
+    }
+
+    fn holder(&mut self, connection: Connection) -> &mut Place {
+        let place = &mut self.places[connection.index as usize];
+        assert!(place.stream.is_some() && place.generation == connection.generation, "the connection is open");
+        place
+    }
+
+    fn gather(&mut self, network: &mut Network) -> bool {
+        let mut more = false;
+        while let Some((socket, count)) = network.host(self.host).overrun.pop_front() {
+            self.batch.push_back(Completion::Overrun { socket, count });
+        }
+        let batch_max = 1 + self.random.below(64);
+        for _ in 0..batch_max {
+            if network.host(self.host).inbox.is_empty() {
+                break;
+            }
+            let Some(mut lease) = self.pools[DATAGRAMS as usize].lend(self.sizes.receive_bytes) else {
+                self.starved = true;
+                break;
+            };
+            let datagram = network.host(self.host).inbox.pop_front().expect("just seen");
+            let buffer = self.bytes(&lease);
+            let count = datagram.bytes.len().min(buffer.len());
+            buffer[..count].copy_from_slice(&datagram.bytes[..count]);
+            lease.len = count as u32;
+            let truncated = count < datagram.bytes.len();
+            let (socket, source) = (datagram.socket, datagram.source);
+            self.batch.push_back(Completion::Datagram { socket, source, lease, truncated });
+        }
+        more |= !network.host(self.host).inbox.is_empty() && !self.pools[DATAGRAMS as usize].free.is_empty();
+        while let Some(stream) = network.host(self.host).accepted.pop_front() {
+            self.accept(network, stream);
+        }
+        // Connections come in no order that anyone could rely on.
+        let start = self.random.below(self.places.len() as u64) as usize;
+        for step in 0..self.places.len() {
+            let index = (start + step) % self.places.len();
+            if let Some(stream) = self.places[index].stream {
+                more |= self.advance(network, index as u32, stream);
+            }
+        }
+        more
+    }
+
+    fn accept(&mut self, network: &mut Network, stream: usize) {
+        let (listener, peer) = (network.stream(stream).listener, network.stream(stream).peer);
+        let Some(index) = self.vacant.pop() else {
+            network.reset(stream, Way::Down);
+            self.batch.push_back(Completion::Refused { listener });
+            return;
+        };
+        let place = &mut self.places[index as usize];
+        *place = Place { generation: place.generation + 1, stream: Some(stream), ..Place::default() };
+        let connection = Connection { index, generation: place.generation };
+        self.batch.push_back(Completion::Accepted { listener, connection, peer });
+    }
+
+    /// Does what can be done for a connection now. True if it should be looked at again at once.
+    fn advance(&mut self, network: &mut Network, index: u32, stream: usize) -> bool {
+        self.advance_send(network, index, stream);
+        let place = &mut self.places[index as usize];
+        let connection = Connection { index, generation: place.generation };
+        if place.closing.is_some() {
+            self.advance_close(network, index, stream);
+            return false;
+        }
+        let lane = &mut network.stream(stream).up;
+        if place.paused || place.ended {
+            return false;
+        }
+        if lane.waiting() > 0 {
+            let most = lane.waiting().min(self.sizes.receive_bytes as usize) as u64;
+            // Half of the reads take all there is, the others are cut anywhere.
+            let count = if self.random.below(2) == 0 { most } else { 1 + self.random.below(most) } as u32;
+            let Some(lease) = self.pools[STREAMS as usize].lend(count) else {
+                self.starved = true;
+                return false;
+            };
+            let buffer = &mut self.pools[STREAMS as usize].buffers[(lease.index & 0xFFFF) as usize];
+            lane.read(&mut buffer[..count as usize]);
+            let more = lane.waiting() > 0 || lane.ended.is_some();
+            self.batch.push_back(Completion::Received { connection, lease });
+            return more;
+        }
+        if let Some(ended) = lane.ended {
+            place.ended = true;
+            let end = match ended {
+                Ended::Finished => End::Finished,
+                Ended::Reset => End::Failed(ECONNRESET),
+            };
+            self.batch.push_back(Completion::Ended { connection, end });
+        }
+        false
+    }
+
+    fn advance_send(&mut self, network: &mut Network, index: u32, stream: usize) {
+        let place = &mut self.places[index as usize];
+        let connection = Connection { index, generation: place.generation };
+        let Some(sending) = &mut place.sending else { return };
+        let aborted = place.closing == Some(Closing::Asked { abort: true });
+        let dead = network.stream(stream).up.ended == Some(Ended::Reset) || network.stream(stream).down.shut;
+        if aborted || (dead && sending.told_at.is_none()) {
+            self.pools[OUTPUT as usize].give(sending.output);
+            place.sending = None;
+            if !aborted {
+                let errno = if place.send_failed { EPIPE } else { ECONNRESET };
+                place.send_failed = true;
+                self.batch.push_back(Completion::SendFailed { connection, errno });
+            }
+            return;
+        }
+        if sending.done < sending.len {
+            let bytes = &self.pools[OUTPUT as usize].buffers[sending.output as usize];
+            sending.done += network.push(stream, Way::Down, &bytes[sending.done..sending.len]);
+            if sending.done == sending.len {
+                let span = network.faults.completion_delay_max;
+                sending.told_at = Some(network.poke_within(self.host, span));
+            }
+        }
+        if sending.told_at.is_some_and(|at| at <= network.now()) {
+            self.pools[OUTPUT as usize].give(sending.output);
+            place.sending = None;
+            self.batch.push_back(Completion::Sent { connection });
+        }
+    }
+
+    fn advance_close(&mut self, network: &mut Network, index: u32, stream: usize) {
+        let place = &mut self.places[index as usize];
+        let connection = Connection { index, generation: place.generation };
+        match place.closing {
+            Some(Closing::Asked { abort }) if place.sending.is_none() => {
+                if abort {
+                    network.reset(stream, Way::Down);
+                } else {
+                    network.shut(stream, Way::Down, Mark::Fin);
+                }
+                let span = if abort { network.faults.completion_delay_max } else { LINGER };
+                let until = network.poke_within(self.host, span);
+                place.closing = Some(Closing::Said { until, abort });
+            }
+            Some(Closing::Said { until, abort }) => {
+                // Until the peer has finished, what it sends is read and thrown away.
+                let due = until <= network.now();
+                let lane = &mut network.stream(stream).up;
+                let mut unwanted = vec![0; lane.waiting()];
+                lane.read(&mut unwanted);
+                if due || (lane.ended.is_some() && !abort) {
+                    lane.ended.get_or_insert(Ended::Reset);
+                    place.stream = None;
+                    self.vacant.push(index);
+                    self.batch.push_back(Completion::Closed { connection });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether nothing more is told of a connection but that it is closed.
+    fn silenced(&self, completion: &Completion) -> bool {
+        let connection = match completion {
+            Completion::Received { connection, .. }
+            | Completion::Ended { connection, .. }
+            | Completion::Sent { connection }
+            | Completion::SendFailed { connection, .. } => connection,
+            _ => return false,
+        };
+        let place = &self.places[connection.index as usize];
+        place.closing.is_some() || place.generation != connection.generation
+    }
+
+    fn woken(&mut self) {
+        let host = self.host;
+        self.network.borrow_mut().poke(host);
+    }
+}
+
+impl Driver for Machine {
+    fn limits(&self) -> Limits {
+        Limits {
+            connection_count: self.sizes.connection_count,
+            receive_bytes: self.sizes.receive_bytes,
+            output_bytes: self.sizes.output_bytes,
+            output_count: self.sizes.output_count,
+        }
+    }
+
+    fn now(&self) -> Monotonic {
+        self.now
+    }
+
+    fn instant(&self) -> Monotonic {
+        self.network.borrow().now()
+    }
+
+    fn unix(&self) -> UnixMicros {
+        self.unix
+    }
+
+    fn entropy(&mut self, target: &mut [u8]) {
+        target.iter_mut().for_each(|byte| *byte = self.random.next() as u8);
+    }
+
+    fn turn(&mut self, until: Monotonic, quiet: &mut dyn FnMut() -> bool) {
+        let network = self.network.clone();
+        let mut network = network.borrow_mut();
+        let more = self.gather(&mut network);
+        (self.now, self.unix) = (network.now(), network.unix());
+        if self.batch.is_empty() && !more && quiet() {
+            network.sleep(self.host, until);
+        } else {
+            network.run_on(self.host);
+        }
+    }
+
+    fn reap(&mut self) -> Option<Completion> {
+        while let Some(completion) = self.batch.pop_front() {
+            if !self.silenced(&completion) {
+                return Some(completion);
+            }
+            if let Completion::Received { lease, .. } = completion {
+                self.release(lease);
+            }
+        }
+        None
+    }
+
+    fn bytes(&mut self, lease: &Lease) -> &mut [u8] {
+        let pool = &mut self.pools[(lease.index >> KIND_SHIFT) as usize];
+        &mut pool.buffers[(lease.index & 0xFFFF) as usize][..lease.len as usize]
+    }
+
+    fn release(&mut self, lease: Lease) {
+        self.pools[(lease.index >> KIND_SHIFT) as usize].give(lease.index & 0xFFFF);
+        if core::mem::take(&mut self.starved) {
+            self.woken();
+        }
+    }
+
+    fn output(&mut self) -> Result<Lease, Busy> {
+        if self.network.borrow_mut().refuses(self.host) {
+            return Err(Busy);
+        }
+        self.pools[OUTPUT as usize].lend(self.sizes.output_bytes).ok_or(Busy)
+    }
+
+    fn send(&mut self, connection: Connection, lease: Lease, count: usize) {
+        assert!(lease.index >> KIND_SHIFT == OUTPUT, "what is sent is an output buffer");
+        assert!(count > 0 && count <= self.sizes.output_bytes as usize, "bytes within an output buffer");
+        let output = lease.index & 0xFFFF;
+        let place = self.holder(connection);
+        if place.closing.is_some() {
+            self.pools[OUTPUT as usize].give(output);
+            return;
+        }
+        assert!(place.sending.is_none(), "one send is in flight per connection");
+        place.sending = Some(Sending { output, len: count, done: 0, told_at: None });
+        self.woken();
+    }
+
+    fn send_to(&mut self, socket: Socket, target: SocketAddr, bytes: &[u8]) -> Result<(), Busy> {
+        let mut network = self.network.borrow_mut();
+        assert!(network.serves(self.host, socket), "a slot of this shard");
+        if network.refuses(self.host) {
+            return Err(Busy);
+        }
+        let chance = network.faults.send_to_failure;
+        if strikes(&mut self.random, chance) {
+            network.count_unsent();
+            self.batch.push_back(Completion::SendToFailed { socket, errno: ENETUNREACH });
+            network.poke(self.host);
+        } else {
+            network.send_back(target, bytes);
+        }
+        Ok(())
+    }
+
+    fn pause(&mut self, connection: Connection) {
+        self.holder(connection).paused = true;
+    }
+
+    fn resume(&mut self, connection: Connection) {
+        self.holder(connection).paused = false;
+        self.woken();
+    }
+
+    fn close(&mut self, connection: Connection, abort: bool) {
+        let place = self.holder(connection);
+        place.closing = match place.closing {
+            Some(said @ Closing::Said { .. }) => Some(said),
+            Some(Closing::Asked { abort: before }) => Some(Closing::Asked { abort: abort || before }),
+            None => Some(Closing::Asked { abort }),
+        };
+        self.woken();
+    }
+
+    fn wake(&mut self, peer: HostIndex) {
+        self.network.borrow_mut().poke(peer);
+    }
+}
