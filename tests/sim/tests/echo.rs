@@ -117,7 +117,7 @@ impl Server {
                 }
             }
             Completion::Sent { connection } => {
-                self.echoes.get_mut(&connection.index).expect("accepted").sending = false
+                self.echoes.get_mut(&connection.index).expect("accepted").sending = false;
             }
             Completion::SendFailed { connection, .. } => self.close(connection, true),
             Completion::Closed { connection } => {
