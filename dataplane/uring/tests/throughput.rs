@@ -81,7 +81,7 @@ fn datagrams_in_and_out() {
 
 #[test]
 fn bytes_in_and_out() {
-    let (mut uring, address) = listening(SMALL);
+    let (mut uring, address) = listening(Wanted { output_count: 128, ..SMALL });
     let stop = Arc::new(AtomicBool::new(false));
     let clients = std::thread::spawn({
         let stop = stop.clone();
