@@ -7,7 +7,11 @@
 
 mod arrows;
 mod check;
+mod demo;
 mod foreign;
+mod group;
+mod rest;
+mod run;
 mod shell;
 mod tidy;
 mod words;
@@ -18,6 +22,13 @@ const USAGE: &str = "\
 Usage: cargo xtask <command>
 
   check [STEP...]    Proves the project: all steps, or those named. `check --list` names them.
+  run [OPTIONS]      Builds and starts everything, with a demonstration. Ctrl-C stops it.
+      --no-demo          Start empty: no demonstration data, no simulated devices.
+      --data-dir DIR     Where control and dataplane keep their data (default: .data).
+      --no-build         Start what the last build left.
+      --bin-dir DIR      Start the programs of this folder; builds nothing.
+      --api-listen ADDRESS, --udp-listen ADDRESS, --wss-listen ADDRESS, --metrics-listen ADDRESS
+                         Where to listen (default: 127.0.0.1:8080, [::]:1700, [::]:8443, 127.0.0.1:9464).
   tidy               The house rules alone: arrows, unsafe, lengths, leftovers, origins.
   foreign            Installs the foreign clients that the integration tests talk to, under target/.
 ";
@@ -28,6 +39,7 @@ fn main() -> ExitCode {
     let rest: Vec<String> = arguments.collect();
     let outcome = match command.as_str() {
         "check" => check::check(&rest),
+        "run" => run::run(&rest),
         "tidy" => tidy::tidy(),
         "foreign" => foreign::install(),
         "" | "help" | "-h" | "--help" => {

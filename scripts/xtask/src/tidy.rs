@@ -106,7 +106,8 @@ fn unsafe_code(file: &str, text: &str) -> Vec<String> {
 /// Every module says what it is before anything else.
 fn header(file: &str, text: &str) -> Option<String> {
     let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-    let spoken = first.starts_with("//!") || generated(text);
+    // A `tests.rs` belongs to the module beside it, which has said it.
+    let spoken = first.starts_with("//!") || generated(text) || file.ends_with("/tests.rs");
     (file.ends_with(".rs") && !spoken).then(|| format!("{file}: does not open with `//!`"))
 }
 

@@ -1,0 +1,64 @@
+//! The REST API as far as the demonstration needs it.
+
+use serde_json::Value;
+use std::time::Duration;
+
+/// The API at an address, with a key.
+pub(crate) struct Api {
+    base: String,
+    key: String,
+    agent: ureq::Agent,
+}
+
+impl Api {
+    pub(crate) fn new(address: &str, key: &str) -> Self {
+        let configuration = ureq::Agent::config_builder().http_status_as_error(false);
+        let agent = configuration.timeout_global(Some(Duration::from_secs(10))).build().into();
+        Self { base: format!("http://{address}/api/v1"), key: key.into(), agent }
+    }
+
+    /// What lies at `path`, or `None` if nothing does.
+    pub(crate) fn find(&self, path: &str) -> Result<Option<Value>, String> {
+        match self.call("GET", path, None)? {
+            (404, _) => Ok(None),
+            (_, value) => Ok(Some(value)),
+        }
+    }
+
+    /// The item of a list whose `name` is this one.
+    pub(crate) fn named(&self, path: &str, name: &str) -> Result<Option<Value>, String> {
+        let (_, list) = self.call("GET", path, None)?;
+        let items = list["items"].as_array().cloned().unwrap_or_default();
+        Ok(items.into_iter().find(|item| item["name"] == name))
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Result<Value, String> {
+        Ok(self.call("POST", path, Some(body))?.1)
+    }
+
+    pub(crate) fn delete(&self, path: &str) -> Result<(), String> {
+        self.call("DELETE", path, None).map(|_| ())
+    }
+
+    /// The answer of a call that succeeded or found nothing.
+    fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<(u16, Value), String> {
+        let failed = |reason: &dyn std::fmt::Display| format!("{method} {}{path}: {reason}", self.base);
+        let request = ureq::http::Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base))
+            .header("Authorization", format!("Bearer {}", self.key))
+            .header("Content-Type", "application/json");
+        let answer = match body {
+            Some(body) => self.agent.run(request.body(body.to_string()).map_err(|error| failed(&error))?),
+            None => self.agent.run(request.body(()).map_err(|error| failed(&error))?),
+        };
+        let mut answer = answer.map_err(|error| failed(&error))?;
+        let status = answer.status().as_u16();
+        let text = answer.body_mut().read_to_string().map_err(|error| failed(&error))?;
+        let nothing_there = status == 404 && method == "GET";
+        if !nothing_there && !(200..300).contains(&status) {
+            return Err(failed(&format!("{status} {text}")));
+        }
+        Ok((status, serde_json::from_str(&text).unwrap_or_default()))
+    }
+}

@@ -1,0 +1,273 @@
+//! `cargo xtask run`, which `scripts/run` calls: build, start, demonstrate, print, and on Ctrl-C leave nothing.
+//!
+//! Owns the children through [`Group`]. Whatever fails is said in a line with the last words of the one that failed.
+
+use crate::group::Group;
+use crate::rest::Api;
+use crate::{demo, shell};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use std::fs::File;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// How long control and dataplane may take to be ready.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often the children are looked at.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What the command line asks for.
+struct Options {
+    demo: bool,
+    build: bool,
+    data_dir: PathBuf,
+    bin_dir: Option<PathBuf>,
+    api: String,
+    udp: String,
+    wss: String,
+    metrics: String,
+}
+
+/// Asked to stop, not failed.
+struct Stopped;
+
+/// Why the story ends.
+enum End {
+    Stopped,
+    Failed(String),
+}
+
+impl From<Stopped> for End {
+    fn from(_: Stopped) -> Self {
+        Self::Stopped
+    }
+}
+
+impl From<String> for End {
+    fn from(reason: String) -> Self {
+        Self::Failed(reason)
+    }
+}
+
+/// Runs until Ctrl-C.
+pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
+    let options = Options::parse(arguments)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(|error| format!("signals: {error}"))?;
+    }
+    let mut group = Group::default();
+    let end = story(&options, &stop, &mut group);
+    let started = !group.is_empty();
+    if started {
+        println!("\nStopping ...");
+        group.stop();
+    }
+    match end {
+        Ok(()) | Err(End::Stopped) => {
+            println!("Stopped. The data stays in {}.", options.data_dir.display());
+            Ok(())
+        }
+        Err(End::Failed(reason)) => Err(reason),
+    }
+}
+
+fn story(options: &Options, stop: &Arc<AtomicBool>, group: &mut Group) -> Result<(), End> {
+    let bin_dir = match &options.bin_dir {
+        Some(bin_dir) => bin_dir.clone(),
+        None => shell::target_directory()?.join("release"),
+    };
+    if options.build {
+        println!("Building (release; the first time takes some minutes) ...");
+        let packages = ["-p", "cli", "-p", "controld", "-p", "dataplaned", "-p", "fleet"];
+        shell::run(shell::cargo(&["build", "--release", "--bins"]).args(packages))?;
+    }
+    going(stop)?;
+    let data_dir = &options.data_dir;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(data_dir)
+        .map_err(|error| format!("{}: {error}", data_dir.display()))?;
+
+    println!("Starting control and dataplane ...");
+    let log = data_dir.join("trunkline.log");
+    File::create(&log).map_err(|error| format!("{}: {error}", log.display()))?;
+    let trunkline = bin_dir.join("trunkline");
+    let mut up = Command::new(&trunkline);
+    up.arg("up").arg("--data-dir").arg(data_dir);
+    up.args(["--api-listen", &options.api, "--udp-listen", &options.udp, "--wss-listen", &options.wss]);
+    up.args(["--metrics-listen", &options.metrics]);
+    group.start("trunkline up", &mut up, &log)?;
+    let key = ready(options, stop, group)?;
+    println!("{}", doors(options));
+
+    if !options.demo {
+        println!("Nothing is configured. Operator's API key: {key}\nLog: {}. Ctrl-C stops everything.", log.display());
+        return watch(stop, group);
+    }
+    let demo = demo::set_up(&Api::new(&options.api, &key), &data_dir.join("demo.json"))?;
+    let devices = data_dir.join("fleet.json");
+    let list = serde_json::to_string_pretty(&demo.devices).expect("plain data");
+    std::fs::write(&devices, list).map_err(|error| format!("{}: {error}", devices.display()))?;
+    let mut fleet = Command::new(bin_dir.join("trunkline-fleet"));
+    fleet.args(["--server", &local(&options.udp), "--gateways", &demo::GATEWAY_COUNT.to_string(), "--interval", "2s"]);
+    fleet.arg("--devices").arg(&devices).arg("--state").arg(data_dir.join("fleet.state"));
+    group.start("the fleet", &mut fleet, &data_dir.join("fleet.log"))?;
+    println!("{}", by_hand(options, &demo, &trunkline));
+
+    let mut tail = Command::new(&trunkline);
+    tail.args(["stream", "tail", "--json", "--url", &stream_url(options, &demo), "--ca"])
+        .arg(data_dir.join("cert.pem"));
+    group.start_aloud("stream tail", &mut tail)?;
+    watch(stop, group)
+}
+
+/// Waits until the API answers and has a dataplane; returns the operator's key.
+fn ready(options: &Options, stop: &AtomicBool, group: &mut Group) -> Result<String, End> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        going(stop)?;
+        group.alive()?;
+        if let Some(key) = connected(options) {
+            return Ok(key);
+        }
+        if Instant::now() > deadline {
+            return Err(format!(
+                "not ready after {} s; see the log in {}",
+                PATIENCE.as_secs(),
+                options.data_dir.display()
+            )
+            .into());
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+fn connected(options: &Options) -> Option<String> {
+    let key = std::fs::read_to_string(options.data_dir.join("operator.key")).ok()?.trim().to_owned();
+    let status = Api::new(&options.api, &key).find("/status").ok()??;
+    (status["dataplane"]["connected"] == true).then_some(key)
+}
+
+/// Waits for the end.
+fn watch(stop: &AtomicBool, group: &mut Group) -> Result<(), End> {
+    loop {
+        going(stop)?;
+        group.alive()?;
+        std::thread::sleep(LOOK);
+    }
+}
+
+fn going(stop: &AtomicBool) -> Result<(), Stopped> {
+    if stop.load(Relaxed) { Err(Stopped) } else { Ok(()) }
+}
+
+/// What listens where.
+fn doors(options: &Options) -> String {
+    format!(
+        "\nTrunkline is up.\n  \
+         Console      http://{api}/\n  \
+         REST API     http://{api}/api/v1    reference: http://{api}/api/docs\n  \
+         Gateways     udp://{udp}    Semtech packet forwarder\n  \
+         Streams      wss://{wss}/?token=...\n  \
+         Metrics      http://{api}/metrics and http://{metrics}/metrics\n",
+        api = options.api,
+        udp = local(&options.udp),
+        wss = local(&options.wss).replace("127.0.0.1", "localhost"),
+        metrics = options.metrics,
+    )
+}
+
+/// What a person may copy into another terminal.
+fn by_hand(options: &Options, demo: &demo::Demo, trunkline: &Path) -> String {
+    let url = stream_url(options, demo);
+    let device = &demo.devices[0].dev_eui;
+    let certificate = options.data_dir.join("cert.pem");
+    format!(
+        "The demonstration: {gateways} gateways and {devices} devices that join, send and answer.\n  \
+         Stream       {url}\n               (self-signed certificate: {certificate})\n  \
+         API key      {key}\n\n\
+         Send a downlink; the device's next uplink fetches it:\n  \
+         {trunkline} --api http://{api} --key {key} downlink send {device} --port 10 --data 0102 --confirmed\n\
+         or type into any WebSocket client on the stream's URL:\n  \
+         {{\"Type\":5,\"DeviceEUI\":\"{device}\",\"Port\":10,\"Data\":\"0102\"}}\n\
+         List devices:\n  \
+         curl -H 'Authorization: Bearer {key}' http://{api}/api/v1/devices\n\n\
+         Live, as it comes out of the stream (Ctrl-C stops everything):",
+        gateways = demo::GATEWAY_COUNT,
+        devices = demo.devices.len(),
+        certificate = certificate.display(),
+        key = demo.api_key,
+        trunkline = trunkline.display(),
+        api = options.api,
+    )
+}
+
+fn stream_url(options: &Options, demo: &demo::Demo) -> String {
+    format!("wss://{}/?token={}", local(&options.wss).replace("127.0.0.1", "localhost"), demo.token)
+}
+
+/// The loopback address of a listener on every address.
+fn local(listen: &str) -> String {
+    let port = listen.rsplit(':').next().unwrap_or_default();
+    format!("127.0.0.1:{port}")
+}
+
+impl Options {
+    fn parse(arguments: &[String]) -> Result<Self, String> {
+        let mut options = Self {
+            demo: true,
+            build: true,
+            data_dir: shell::root().join(".data"),
+            bin_dir: None,
+            api: "127.0.0.1:8080".into(),
+            udp: "[::]:1700".into(),
+            wss: "[::]:8443".into(),
+            metrics: "127.0.0.1:9464".into(),
+        };
+        let mut arguments = arguments.iter();
+        while let Some(argument) = arguments.next() {
+            let mut value = || arguments.next().cloned().ok_or_else(|| format!("{argument} needs a value"));
+            match argument.as_str() {
+                "--no-demo" => options.demo = false,
+                "--no-build" => options.build = false,
+                "--data-dir" => options.data_dir = std::path::absolute(value()?).map_err(|error| error.to_string())?,
+                "--bin-dir" => (options.bin_dir, options.build) = (Some(value()?.into()), false),
+                "--api-listen" => options.api = value()?,
+                "--udp-listen" => options.udp = value()?,
+                "--wss-listen" => options.wss = value()?,
+                "--metrics-listen" => options.metrics = value()?,
+                "-h" | "--help" => return Err(crate::USAGE.into()),
+                other => return Err(format!("unknown option `{other}`\n\n{}", crate::USAGE)),
+            }
+        }
+        Ok(options)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_have_defaults_and_are_checked() {
+        let parse = |words: &[&str]| Options::parse(&words.iter().map(|word| (*word).into()).collect::<Vec<_>>());
+        let options = parse(&[]).expect("defaults");
+        assert!(options.demo && options.build && options.data_dir.ends_with(".data"));
+        let options = parse(&["--no-demo", "--data-dir", "/tmp/x"]).expect("parsed");
+        assert!(!options.demo && options.data_dir == Path::new("/tmp/x"));
+        assert!(parse(&["--data-dir"]).is_err());
+        assert!(parse(&["--nodemo"]).is_err());
+    }
+
+    #[test]
+    fn listeners_are_reached_on_loopback() {
+        assert_eq!(local("[::]:1700"), "127.0.0.1:1700");
+        assert_eq!(local("0.0.0.0:8443"), "127.0.0.1:8443");
+    }
+}

@@ -1,0 +1,11 @@
+//! What must be seen from outside, a file per part of the promise.
+
+mod bad_input;
+mod downlinks;
+mod faults;
+mod foreign;
+mod oracle;
+mod steering;
+mod streams;
+mod transport;
+mod uplinks;
