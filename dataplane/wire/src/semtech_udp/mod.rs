@@ -157,6 +157,8 @@ impl TxOutcome {
     pub fn from_name(name: Text<'_>) -> Self {
         [
             ("NONE", Self::Sent),
+            // Seen in the field beside an object without members.
+            ("", Self::Sent),
             ("TOO_LATE", Self::TooLate),
             ("TOO_EARLY", Self::TooEarly),
             ("COLLISION_PACKET", Self::CollisionPacket),

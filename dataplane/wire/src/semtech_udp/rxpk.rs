@@ -1,6 +1,6 @@
 //! `rxpk`: frames that a gateway heard, read from JSON that was checked before.
 //!
-//! Keys come in any order, unknown ones are ignored, of repeated ones the last counts. An entry that cannot be used is
+//! Keys come in any order, unknown ones are ignored, of repeated ones the last counts (none may be wrong). An entry that cannot be used is
 //! refused with a reason and leaves its neighbours alone. An entry with `rsig` was heard by several antennas and yields
 //! one [`Rxpk`] for each.
 
