@@ -12,6 +12,7 @@ use base::Eui64;
 use model::change::{self, removed};
 use model::{Application, Change, Profile, Stream, Tenant};
 use rusqlite::Connection;
+use std::sync::Arc;
 
 /// Removals that are remembered. Who is further behind needs a snapshot.
 const REMOVED_COUNT_MAX: i64 = 200_000;
@@ -150,9 +151,9 @@ impl Store {
 }
 
 /// Everything at one revision, read in parts. Holds a read transaction of its own.
-pub struct Snapshot<'a> {
+pub struct Snapshot {
     conn: Connection,
-    sealer: &'a Sealer,
+    sealer: Arc<Sealer>,
     revision: u64,
     stage: Stage,
 }
@@ -164,8 +165,8 @@ enum Stage {
     Done,
 }
 
-impl<'a> Snapshot<'a> {
-    pub(crate) fn new(conn: Connection, sealer: &'a Sealer) -> Result<Self, Error> {
+impl Snapshot {
+    pub(crate) fn new(conn: Connection, sealer: Arc<Sealer>) -> Result<Self, Error> {
         conn.execute_batch("BEGIN")?;
         let revision: i64 = conn.query_row("SELECT revision FROM meta", [], |row| row.get(0))?;
         Ok(Self { conn, sealer, revision: revision as u64, stage: Stage::Structure })
@@ -183,7 +184,7 @@ impl<'a> Snapshot<'a> {
     /// When the database fails.
     pub fn next(&mut self, count: usize) -> Result<Option<Vec<Change>>, Error> {
         assert!(count > 0, "a part holds something");
-        let reader = Reader { conn: &self.conn, sealer: self.sealer };
+        let reader = Reader { conn: &self.conn, sealer: &self.sealer };
         loop {
             match self.stage {
                 Stage::Structure => {
@@ -206,7 +207,7 @@ impl<'a> Snapshot<'a> {
                     let mut part = Vec::with_capacity(count);
                     let mut last = None;
                     while let Some(row) = rows.next()? {
-                        let device = devices::record(row, self.sealer)?;
+                        let device = devices::record(row, &self.sealer)?;
                         part.push(change::device(device.id, &device.value));
                         last = Some(device.id);
                     }

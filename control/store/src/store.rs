@@ -10,7 +10,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Idle connections that are kept for readers.
@@ -27,7 +27,7 @@ pub struct Store {
     path: PathBuf,
     identity: u64,
     revision: AtomicU64,
-    sealer: Sealer,
+    sealer: Arc<Sealer>,
     writer: Mutex<WriterState>,
     idle: Mutex<Vec<Connection>>,
     reads: Histogram,
@@ -83,7 +83,7 @@ impl Store {
             path: path.to_owned(),
             identity: identity as u64,
             revision: AtomicU64::new(revision as u64),
-            sealer,
+            sealer: Arc::new(sealer),
             writer: Mutex::new(WriterState { conn, checker }),
             idle: Mutex::new(Vec::new()),
             reads: Histogram::default(),
@@ -189,8 +189,8 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails.
-    pub fn snapshot(&self) -> Result<Snapshot<'_>, Error> {
-        log::Snapshot::new(connect(&self.path, false)?, &self.sealer)
+    pub fn snapshot(&self) -> Result<Snapshot, Error> {
+        log::Snapshot::new(connect(&self.path, false)?, Arc::clone(&self.sealer))
     }
 }
 
