@@ -35,5 +35,5 @@ mod tests;
 pub use probe::{Flavour, Support, probe};
 pub use reactor::{ShardConfig, Uring};
 pub use sizing::{HostLimits, Sizing, Wanted};
-pub use sockets::{Slots, gateway_slots, pin_to_core, tcp_listener, tcp_listeners};
+pub use sockets::{SLOT_RECEIVE_BYTES, Slots, gateway_slots, pin_to_core, tcp_listener, tcp_listeners};
 pub use wake::{Door, Waker, doors};

@@ -90,6 +90,19 @@ pub struct Sizing {
 }
 
 impl HostLimits {
+    /// Raises both limits as far as an ordinary process may (soft to hard), then reads them. Call it before any shard
+    /// starts: an accept keeps the limit that held when it was armed.
+    #[must_use]
+    pub fn raise() -> Self {
+        for resource in [libc::RLIMIT_MEMLOCK, libc::RLIMIT_NOFILE] {
+            let mut value = limits(resource);
+            value.rlim_cur = value.rlim_max;
+            // SAFETY: `value` outlives the call, which writes nothing. A refusal leaves the limit, which is read next.
+            unsafe { libc::setrlimit(resource, &raw const value) };
+        }
+        Self::read()
+    }
+
     /// The limits in force now.
     #[must_use]
     pub fn read() -> Self {
@@ -210,11 +223,16 @@ impl fmt::Display for Sizing {
 }
 
 fn limit(resource: libc::__rlimit_resource_t) -> Option<u64> {
+    let value = limits(resource);
+    (value.rlim_cur != libc::RLIM_INFINITY).then_some(value.rlim_cur)
+}
+
+fn limits(resource: libc::__rlimit_resource_t) -> libc::rlimit {
     let mut value = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `value` outlives the call, which writes nothing else.
     let result = unsafe { libc::getrlimit(resource, &raw mut value) };
     assert!(result == 0, "a known resource has a limit");
-    (value.rlim_cur != libc::RLIM_INFINITY).then_some(value.rlim_cur)
+    value
 }
 
 /// Whether CAP_IPC_LOCK is in force, as `/proc/self/status` tells it.
@@ -265,8 +283,10 @@ mod tests {
 
     #[test]
     fn reads_the_limits_of_this_host() {
-        let host = HostLimits::read();
-        assert!(host.nofile > 0);
+        let before = HostLimits::read();
+        let host = HostLimits::raise();
+        assert!(before.nofile > 0 && host.nofile >= before.nofile);
+        assert_eq!(host, HostLimits::read());
         let sizing = Sizing::from_limits(host, 1, Wanted::default()).expect("one shard fits");
         assert!(sizing.to_string().contains("RLIMIT_NOFILE"), "{sizing}");
     }

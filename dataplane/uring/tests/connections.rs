@@ -450,6 +450,16 @@ fn a_handle_of_an_earlier_holder_is_our_own_mistake() {
 }
 
 #[test]
+fn connections_inherit_what_the_listener_was_told() {
+    let (fd, address) = uring::tcp_listener((Ipv4Addr::LOCALHOST, 0).into(), 16).expect("listener");
+    let _client = connect(address);
+    let listener = std::net::TcpListener::from(fd);
+    let (stream, _) = listener.accept().expect("accept");
+    assert!(stream.nodelay().expect("option"));
+    assert!(socket2::SockRef::from(&stream).keepalive().expect("option"));
+}
+
+#[test]
 fn two_shards_share_a_port() {
     let (first, address) = uring::tcp_listener((Ipv4Addr::LOCALHOST, 0).into(), 64).expect("listener");
     let (second, same) = uring::tcp_listener(address, 64).expect("listener on the same port");

@@ -47,7 +47,7 @@ fn answer(mut uring: Uring, shard: u8, stop: &AtomicBool) {
 fn serve(port: u16, owner_count: usize, clients: impl FnOnce(SocketAddr)) -> SocketAddr {
     let slots = uring::gateway_slots((Ipv6Addr::UNSPECIFIED, port).into(), KEY, 1 << 20).expect("slots");
     assert_eq!(slots.sockets.len(), SLOT_COUNT);
-    assert!(slots.receive_bytes > 0);
+    assert!(slots.receive_bytes > 0 && slots.to_string().starts_with("256 gateway slots on udp "), "{slots}");
     let mut shares: Vec<Vec<(Socket, OwnedFd)>> = (0..owner_count).map(|_| Vec::new()).collect();
     for (index, fd) in slots.sockets.into_iter().enumerate() {
         shares[index % owner_count].push((Socket(index as u16), fd));
