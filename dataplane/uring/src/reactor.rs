@@ -13,6 +13,7 @@ use crate::memory::Region;
 use crate::outbox::Outbox;
 use crate::probe::{self, Flavour};
 use crate::sizing::Sizing;
+use crate::sockets::PATIENCE;
 use crate::table::{Flags, Table};
 use crate::tag::{self, Operation};
 use crate::wake::{Door, Waker};
@@ -26,7 +27,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Everything a shard starts with; moved to its thread.
 #[derive(Debug)]
@@ -121,22 +122,16 @@ impl Uring {
     /// # Errors
     /// If the host refuses memory or a ring; the error says what to raise.
     pub fn start(config: ShardConfig) -> io::Result<Self> {
-        let (ring, flavour) = probe::build(config.sizing.submission_entries, config.sizing.completion_entries)
-            .map_err(|error| io::Error::new(error.kind(), probe::explain_here(&error)))?;
-        Self::start_with(config, ring, flavour)
+        Self::start_as(config, None)
     }
 
-    /// The same on a ring that is there already.
-    pub(crate) fn start_with(config: ShardConfig, ring: IoUring, flavour: Flavour) -> io::Result<Self> {
+    /// The same with a flavour of the caller's choice.
+    pub(crate) fn start_as(config: ShardConfig, flavour: Option<Flavour>) -> io::Result<Self> {
         let sizing = config.sizing;
         assert!((sizing.connection_count as usize) < tag::INDEX_COUNT_MAX, "connections fit their tag");
         assert!(config.shard < config.peers.len(), "a shard is one of its peers");
-        let ring = Ring(ring);
-        let datagram_bytes = sizing.receive_bytes + datagrams::HEAD_BYTES as u32;
-        let submitter = ring.0.submitter();
-        let provided_datagrams = Provided::register(&submitter, DATAGRAM_GROUP, sizing.datagram_count, datagram_bytes)?;
-        let provided_streams =
-            Provided::register(&submitter, STREAM_GROUP, sizing.receive_count, sizing.receive_bytes)?;
+        let Opened { ring, flavour, datagrams: provided_datagrams, streams: provided_streams } =
+            Opened::new(&sizing, flavour).map_err(|error| io::Error::new(error.kind(), probe::explain_here(&error)))?;
         let scratch = Region::new(HEADER_OFFSET + size_of::<libc::msghdr>())?;
         // SAFETY: the range is within the region (asserted by `at`), aligned (page plus 64), and the kernel is not given
         // it before this write.
@@ -429,6 +424,43 @@ impl Drop for Uring {
             // SAFETY: the place owns its descriptor, and the table is not used again.
             unsafe { libc::close(fd) };
         }
+    }
+}
+
+/// A ring with its buffers. The ring first, so that it is dropped before the memory it was given.
+struct Opened {
+    ring: Ring,
+    flavour: Flavour,
+    datagrams: Provided,
+    streams: Provided,
+}
+
+impl Opened {
+    /// The rings of a predecessor that was just killed may count as locked for a moment: they are awaited.
+    fn new(sizing: &Sizing, flavour: Option<Flavour>) -> io::Result<Self> {
+        let start = Instant::now();
+        loop {
+            match Self::attempt(sizing, flavour) {
+                Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && start.elapsed() < PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                result => return result,
+            }
+        }
+    }
+
+    fn attempt(sizing: &Sizing, flavour: Option<Flavour>) -> io::Result<Self> {
+        let (submission, completion) = (sizing.submission_entries, sizing.completion_entries);
+        let (ring, flavour) = match flavour {
+            Some(flavour) => (flavour.build(submission, completion)?, flavour),
+            None => probe::build(submission, completion)?,
+        };
+        // If the second registration fails the first group's memory goes before the ring: harmless, for no request was made.
+        let submitter = ring.submitter();
+        let datagram_bytes = sizing.receive_bytes + datagrams::HEAD_BYTES as u32;
+        let datagrams = Provided::register(&submitter, DATAGRAM_GROUP, sizing.datagram_count, datagram_bytes)?;
+        let streams = Provided::register(&submitter, STREAM_GROUP, sizing.receive_count, sizing.receive_bytes)?;
+        Ok(Self { ring: Ring(ring), flavour, datagrams, streams })
     }
 }
 

@@ -11,7 +11,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// How long a predecessor that was just killed may keep its sockets: the kernel takes a dead ring apart at leisure.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A sensible receive buffer for one slot. A shard that owns 64 of them and stalls for 10 ms at a million datagrams a
 /// second finds some 160 in each, about 768 B apiece as the kernel counts: 120 KiB, and eight times that for uneven

@@ -15,8 +15,8 @@ fn check(flavour: Flavour) {
     let (mut doors, peers) = doors(1).expect("doors");
     let listeners = vec![(Listener(0), fds.remove(0))];
     let config = ShardConfig { shard: 0, sockets: Vec::new(), listeners, sizing, door: doors.remove(0), peers };
-    let ring = flavour.build(256, 512).expect("ring");
-    let mut uring = Uring::start_with(config, ring, flavour).expect("shard starts");
+    let mut uring = Uring::start_as(config, Some(flavour)).expect("shard starts");
+    assert_eq!(uring.flavour(), flavour);
     let client = std::thread::spawn(move || {
         let mut stream = TcpStream::connect(address).expect("connect");
         stream.set_read_timeout(Some(Duration::from_secs(5))).expect("timeout");
