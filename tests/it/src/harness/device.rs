@@ -74,7 +74,7 @@ impl Device {
 
     /// Takes the session that a JoinAccept offers to the last JoinRequest (§6.2.6); `false` if it is not for us.
     pub(crate) fn join_accept(&mut self, phy: &[u8]) -> bool {
-        if phy.len() < 17 || phy[0] != 0x20 || (phy.len() - 1) % 16 != 0 {
+        if phy.len() < 17 || phy[0] != 0x20 || !(phy.len() - 1).is_multiple_of(16) {
             return false;
         }
         let cipher = Aes128::new(&self.app_key.into());

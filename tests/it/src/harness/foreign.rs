@@ -138,23 +138,23 @@ impl Browser {
             tcp.set_read_timeout(Some(PATIENCE)).expect("a TCP socket");
         }
         let mut browser = Self { child, socket, request: 0, session: None };
-        let target = browser.call("Target.createTarget", json!({ "url": "about:blank" }));
+        let target = browser.call("Target.createTarget", &json!({ "url": "about:blank" }));
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
-        let attached = browser.call("Target.attachToTarget", attach);
+        let attached = browser.call("Target.attachToTarget", &attach);
         browser.session = attached["sessionId"].as_str().map(str::to_owned);
         browser
     }
 
     /// Opens a page.
     pub(crate) fn open(&mut self, url: &str) {
-        let answer = self.call("Page.navigate", json!({ "url": url }));
+        let answer = self.call("Page.navigate", &json!({ "url": url }));
         assert!(answer.get("errorText").is_none(), "{url}: {answer}");
     }
 
     /// The value of a JavaScript expression; a promise is awaited.
     pub(crate) fn evaluate(&mut self, expression: &str) -> Value {
         let question = json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });
-        let answer = self.call("Runtime.evaluate", question);
+        let answer = self.call("Runtime.evaluate", &question);
         assert!(answer.get("exceptionDetails").is_none(), "{expression}: {answer}");
         answer["result"]["value"].clone()
     }
@@ -170,7 +170,7 @@ impl Browser {
         }
     }
 
-    fn call(&mut self, method: &str, parameters: Value) -> Value {
+    fn call(&mut self, method: &str, parameters: &Value) -> Value {
         self.request += 1;
         let mut message = json!({ "id": self.request, "method": method, "params": parameters });
         if let Some(session) = &self.session {

@@ -2,6 +2,7 @@
 //!
 //! Owns the child and its log. When a test fails, the end of the log is shown.
 
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -51,11 +52,30 @@ impl Process {
         self.child.wait().expect("a killed child can be reaped");
     }
 
-    /// Asks it to end, as an operator or a service manager does, and waits.
+    /// Asks it to end, as a service manager does, and waits.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
-        let id = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).expect("a child can be signalled");
-        self.ended(Duration::from_secs(10))
+        self.signal(Signal::TERM)
+    }
+
+    /// Asks it to end, as Ctrl-C does, and waits.
+    pub(crate) fn interrupt(&mut self) -> ExitStatus {
+        self.signal(Signal::INT)
+    }
+
+    /// Lets it end what it has started, without judging how.
+    pub(crate) fn let_go(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(15);
+        if self.runs() {
+            kill_process(Pid::from_child(&self.child), Signal::TERM).ok();
+        }
+        while self.runs() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn signal(&mut self, signal: Signal) -> ExitStatus {
+        kill_process(Pid::from_child(&self.child), signal).expect("a child can be signalled");
+        self.ended(Duration::from_secs(15))
     }
 
     /// Waits until it has ended by itself.

@@ -4,6 +4,7 @@ mod bad_input;
 mod downlinks;
 mod faults;
 mod foreign;
+mod newcomer;
 mod oracle;
 mod steering;
 mod streams;

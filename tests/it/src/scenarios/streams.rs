@@ -97,7 +97,7 @@ fn streams_come_change_and_go_while_traffic_flows() {
     let mut socket = world.open(&stream);
     let first = socket.next();
     let gap = traffic.sent_at(&first).saturating_duration_since(start);
-    println!("a stream made in {made_in:?}, its first uplink sent {gap:?} after the request");
+    eprintln!("a stream made in {made_in:?}, its first uplink sent {gap:?} after the request");
 
     // Changed: every uplink sent 50 ms after the request has the new form, with nothing lost in between.
     let mut last = first["FCnt"].as_u64().expect("a counter");
@@ -107,7 +107,7 @@ fn streams_come_change_and_go_while_traffic_flows() {
     let change = json!({ "format": "csv" }).to_string();
     let answer = world.api.send("PATCH", &stream.path, &[("If-Match", &tag)], Some(&change));
     assert_eq!(answer.status, 200, "{answer:?}");
-    println!("a change answered in {:?}", start.elapsed());
+    eprintln!("a change answered in {:?}", start.elapsed());
     let csv = loop {
         let text = socket.text();
         let Ok(message) = serde_json::from_str::<Value>(&text) else { break text };
@@ -128,7 +128,7 @@ fn streams_come_change_and_go_while_traffic_flows() {
     let start = Instant::now();
     world.api.delete(&stream.path);
     let code = socket.close_code();
-    println!("a removal closed the session with {code:?} after {:?}", start.elapsed());
+    eprintln!("a removal closed the session with {code:?} after {:?}", start.elapsed());
     assert!(code.is_some(), "the close is spoken, not torn");
     assert_eq!(world.system.door().open(&format!("/?token={}", stream.token), &[]).err(), Some(401));
 }
@@ -182,7 +182,7 @@ fn a_stalled_consumer_disturbs_nobody() {
         dropped = drops.as_object().into_iter().flatten().filter_map(|(_, count)| count.as_u64()).sum();
         assert!(Instant::now() < deadline, "nothing was ever dropped: {drops}");
     }
-    println!("{dropped} dropped for the stalled sessions; the reader's slowest round trip was {slowest:?}");
+    eprintln!("{dropped} dropped for the stalled sessions; the reader's slowest round trip was {slowest:?}");
     assert!(slowest < Duration::from_millis(500), "a stalled consumer delayed another by {slowest:?}");
     drop(stuck);
 }
