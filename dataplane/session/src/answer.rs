@@ -102,11 +102,13 @@ impl Network {
         let answers = answers(window, self.sessions[session].snr_deci);
         let requests = requests(&self.sessions[session], self.devices[device].is(OTAA), profile, window.data_rate);
         let contents = self.contents(device, &ways, answers, requests);
-        if asks & (ASKS_ACK | ASKS_LIFE) == 0 && contents.commands.len == 0 && contents.downlink == NONE {
-            return;
-        }
-        if !ways.iter().flatten().any(|way| way.open) {
+        let asked = asks & (ASKS_ACK | ASKS_LIFE) != 0 || contents.commands.len > 0;
+        let waiting = self.devices[device].queue.head != NONE;
+        if (asked || waiting) && !ways.iter().flatten().any(|way| way.open) {
             return self.counts.drops.count(Drop::AnswerTooLate);
+        }
+        if !asked && contents.downlink == NONE {
+            return;
         }
         let Some(fcnt) = self.next_fcnt_down(session, turn) else { return };
         let Some(flight) = self.seal(place, session, fcnt, &ways, &contents) else { return };

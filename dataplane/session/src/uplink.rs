@@ -334,19 +334,23 @@ impl Network {
         let Some(session) = self.session_of_window(place) else { return };
         let window = &self.windows[place];
         let device = window.device;
-        if let Some(best) = window.receptions().get(0) {
+        // A window may outlast its frame's being the last.
+        let is_last = self.sessions[session].fcnt_up == window.fcnt + 1;
+        if let Some(best) = window.receptions().get(0).filter(|_| is_last) {
             let kept = &mut self.sessions[session];
             kept.last_gateway = best.gateway;
             kept.rssi_deci = best.rssi_deci;
             kept.snr_deci = best.snr_deci;
-            kept.copy_count = window.copy_count;
+            if window.frame == Frame::Uplink {
+                kept.copy_count = window.copy_count;
+            }
         }
         if window.frame == Frame::Uplink && turn.wants(Kind::Uplink, Copy::Best, Some(&self.devices[device])) {
             let event = self.event_of_window(place);
             turn.sink.event(&Event { copy: Copy::Best, receptions: window.receptions(), ..event });
         }
         // Only the last frame is answered: the device listens for nothing else.
-        if self.sessions[session].fcnt_up == window.fcnt + 1 {
+        if is_last {
             self.answer(place, session, turn);
         }
     }
