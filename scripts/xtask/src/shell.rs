@@ -39,7 +39,8 @@ pub(crate) fn output(command: &mut Command) -> Result<String, String> {
 
 /// The command as one would type it.
 pub(crate) fn spoken(command: &Command) -> String {
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
+    let words = std::iter::once(program).chain(command.get_args());
     words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
 }
 

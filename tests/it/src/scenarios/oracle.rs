@@ -1,7 +1,7 @@
 //! The device that the other scenarios use, against npm `lora-packet`.
 
 use crate::harness::device::{Device, Say, hex};
-use crate::harness::foreign::Packets;
+use crate::harness::foreign::{Browser, Packets};
 use serde_json::json;
 
 #[test]
@@ -41,4 +41,13 @@ fn fields(device: &Device, mut more: serde_json::Value) -> serde_json::Value {
     more["nwkSKey"] = hex(&device.nwk_s_key).into();
     more["appSKey"] = hex(&device.app_s_key).into();
     more
+}
+
+#[test]
+fn the_browser_can_be_asked() {
+    let directory = crate::harness::system::Directory::new();
+    let mut browser = Browser::start(&directory.0);
+    browser.open("data:text/html,<title>a page</title>");
+    browser.wait("document.title === 'a page'");
+    assert_eq!(browser.evaluate("Promise.resolve(6 * 7)"), 42);
 }
