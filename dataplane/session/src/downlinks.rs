@@ -83,6 +83,11 @@ impl Downlinks {
         Self { places: Slab::new(count_max), chunks: Slab::new(bytes_max / CHUNK_BYTES) }
     }
 
+    /// Whether nothing waits and no chunk is held.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.places.len() == 0 && self.chunks.len() == 0
+    }
+
     /// Appends, or says `None` when the pool is full.
     pub(crate) fn push(&mut self, queue: &mut Queue, fresh: &Fresh<'_>) -> Option<u32> {
         assert!(fresh.payload.len() <= PAYLOAD_BYTES_MAX, "a payload within the bound");

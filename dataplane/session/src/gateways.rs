@@ -199,7 +199,11 @@ impl Gateways {
     /// Registers a gateway, or changes it. Its link goes on. False if the table is full.
     #[must_use]
     pub fn upsert(&mut self, eui: Eui64, tenant: u32, eirp_max_dbm: Option<u8>) -> bool {
-        let Some(place) = self.find(eui).or_else(|| self.insert(eui)) else { return false };
+        let known = self.find(eui);
+        if known.is_none() && self.links.room() == 0 {
+            self.evict_unregistered();
+        }
+        let Some(place) = known.or_else(|| self.insert(eui)) else { return false };
         let link = &mut self.links[place];
         link.registered = true;
         link.tenant = tenant;
@@ -211,10 +215,7 @@ impl Gateways {
     pub fn remove(&mut self, eui: Eui64) -> bool {
         let Some(place) = self.find(eui) else { return false };
         self.online_count -= usize::from(self.links[place].online);
-        self.timers.cancel(place);
-        let (links, seed) = (&self.links, self.seed);
-        self.by_eui.remove(hash(seed, eui), place, |other| hash(seed, links[other].eui));
-        self.links.remove(place);
+        self.forget(place);
         true
     }
 
@@ -349,17 +350,16 @@ impl Gateways {
                 self.timers.set(place, due);
                 continue;
             }
-            link.online = false;
+            let news = core::mem::replace(&mut link.online, false);
             link.path = None;
-            self.online_count -= 1;
+            self.online_count -= usize::from(news);
             if !link.registered {
                 // What nobody registered leaves its place to others once it is gone; the copy in the slab stays readable.
-                let eui = link.eui;
-                let (links, seed) = (&self.links, self.seed);
-                self.by_eui.remove(hash(seed, eui), place, |other| hash(seed, links[other].eui));
-                self.links.remove(place);
+                self.forget(place);
             }
-            return Some(&self.links[place]);
+            if news {
+                return Some(&self.links[place]);
+            }
         }
     }
 
@@ -376,7 +376,12 @@ impl Gateways {
         }
         let place = match self.find(eui) {
             Some(place) => place,
-            None if policy.accept_unknown => self.insert(eui).ok_or(Refused::TableFull)?,
+            None if policy.accept_unknown => {
+                let place = self.insert(eui).ok_or(Refused::TableFull)?;
+                // Without a PULL_DATA it never comes online, but its place is given back all the same.
+                self.timers.set(place, now.after(policy.silence));
+                place
+            }
             None => return Err(Refused::Unknown),
         };
         let link = &mut self.links[place];
@@ -389,6 +394,26 @@ impl Gateways {
         link.last_seen = unix;
         link.heard_at = now;
         Ok(place)
+    }
+
+    /// Gives a place back.
+    fn forget(&mut self, place: u32) {
+        self.timers.cancel(place);
+        let (links, seed) = (&self.links, self.seed);
+        self.by_eui.remove(hash(seed, links[place].eui), place, |other| hash(seed, links[other].eui));
+        self.links.remove(place);
+    }
+
+    /// Strangers never keep out a gateway that the operator names. Looks through the whole table, which only a change of
+    /// configuration may cost.
+    fn evict_unregistered(&mut self) {
+        let strangers = (0..self.links.used()).filter(|place| !self.links[*place].registered);
+        // A freed place keeps its old link, which the index no longer finds.
+        let stranger = strangers.into_iter().find(|place| self.find(self.links[*place].eui) == Some(*place));
+        if let Some(place) = stranger {
+            self.online_count -= usize::from(self.links[place].online);
+            self.forget(place);
+        }
     }
 
     fn address_may(&mut self, address: IpAddr, rate: u32, now: Monotonic) -> bool {
@@ -509,6 +534,28 @@ mod tests {
         assert_eq!((gateways.count(), gateways.online_count(), gateways.deadline()), (1, 0, Monotonic::NEVER));
         assert_eq!(gateways.transmit(EUI, 1), Err(Refused::NoReturnPath));
         assert!(gateways.remove(EUI) && !gateways.remove(EUI));
+    }
+
+    #[test]
+    fn strangers_do_not_keep_the_table() {
+        let mut gateways = gateways();
+        let open = Policy { accept_unknown: true, ..POLICY };
+        for number in 1..=3 {
+            gateways.heard(Eui64::new(number), address(1), &open, second(1), UnixMicros(0)).expect("room");
+        }
+        assert_eq!(gateways.pull(Eui64::new(2), path(1), &open, second(1), UnixMicros(0)), Ok(true));
+        let named = Eui64::new(77);
+        assert!(gateways.upsert(named, 1, None), "in a stranger's place");
+        assert_eq!(gateways.count(), 4);
+        // Those that only pushed leave without a word; the one that pulled is announced.
+        assert_eq!(gateways.expire(&open, second(100)).map(|link| link.eui), Some(Eui64::new(2)));
+        assert!(gateways.expire(&open, second(100)).is_none());
+        assert_eq!((gateways.count(), gateways.online_count(), gateways.deadline()), (2, 0, Monotonic::NEVER));
+        assert!(gateways.link(named).is_some() && gateways.link(EUI).is_some());
+        for number in 80..82 {
+            assert!(gateways.upsert(Eui64::new(number), 1, None));
+        }
+        assert!(!gateways.upsert(Eui64::new(99), 1, None), "no stranger is left");
     }
 
     #[test]

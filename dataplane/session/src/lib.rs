@@ -18,6 +18,7 @@ mod counted;
 mod device;
 mod downlinks;
 mod flight;
+pub mod fuzzing;
 pub mod gateways;
 mod index;
 mod join;

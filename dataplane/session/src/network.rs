@@ -10,7 +10,7 @@ use crate::downlinks::{Downlinks, Fresh, Queue};
 use crate::flight::{self, Flight};
 use crate::index::Index;
 use crate::lane::{Lane, Lanes, lane_of_addr, lane_of_eui};
-use crate::record::{NotRestored, SessionRecord};
+use crate::record::{KeptSession, NotRestored, SessionRecord};
 use crate::rules::{About, Heard, Outcome, Rules, Sink};
 use crate::slab::Slab;
 use crate::spec::{Activation, Command, DeviceSpec, Full, Limits, PAYLOAD_BYTES_MAX, Refusal, Upserted};
@@ -133,6 +133,12 @@ impl Network {
         self.sessions.len()
     }
 
+    /// Whether no frame is being gathered, no answer under way and no downlink waiting.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.windows.len() == 0 && self.flights.len() == 0 && self.downlinks.is_empty()
+    }
+
     /// When [`Network::expire`] wants to be called.
     #[must_use]
     pub fn deadline(&self) -> Monotonic {
@@ -224,22 +230,31 @@ impl Network {
     }
 
     /// Takes back what [`Sink::session`] was given, after the device was added and before frames come. FCntDown goes on
-    /// beyond what was reserved; no DevNonce is accepted twice.
+    /// beyond what was reserved; no DevNonce is accepted twice. Of a device whose keys were changed meanwhile only the
+    /// numbering of its sessions goes on.
     ///
     /// # Errors
-    /// Why not; nothing was changed.
+    /// Why its sessions were not restored.
     pub fn restore(&mut self, record: &SessionRecord) -> Result<(), NotRestored> {
         let place = self.device(record.dev_eui).ok_or(NotRestored::UnknownDevice)?;
         let device = &self.devices[place];
-        if device.root() != record.root {
-            return Err(NotRestored::OtherKeys);
-        }
+        let same_root = device.root() == record.root;
         if !device.is(OTAA) {
             let session = &self.sessions[device.session];
-            let kept = record.session.filter(|kept| kept.keys == session.keys && kept.dev_addr == session.dev_addr);
-            self.sessions[device.session] = Session::restored(place, &kept.ok_or(NotRestored::OtherKeys)?);
+            let same = |kept: &KeptSession| kept.keys == session.keys && kept.dev_addr == session.dev_addr;
+            let Some(kept) = record.session.filter(|kept| same_root && same(kept)) else {
+                let number = record.session_count + 1;
+                self.sessions[device.session].number = number;
+                self.devices[place].session_count = number;
+                return Err(NotRestored::OtherKeys);
+            };
+            self.sessions[device.session] = Session::restored(place, &kept);
             self.devices[place].session_count = record.session_count;
             return Ok(());
+        }
+        if !same_root {
+            self.devices[place].session_count = record.session_count;
+            return Err(NotRestored::OtherKeys);
         }
         let both = record.session.is_some() && record.pending.is_some();
         let holds_both = device.session != NONE && device.pending != NONE;
@@ -427,6 +442,8 @@ impl Network {
                     let device = &mut self.devices[place];
                     (device.dev_nonce_count, device.app_key) = (0, AesKey::default());
                     self.activate(place, &spec.activation);
+                    // What was stored under the old keys must not come back with them.
+                    sink.session(&self.record(place));
                 }
                 place
             }

@@ -146,6 +146,10 @@ impl Windows {
         }
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
+    }
+
     pub(crate) fn find(&self, hash: u64) -> Option<u32> {
         self.by_hash.find(hash).find(|place| self.places[*place].hash == hash)
     }
