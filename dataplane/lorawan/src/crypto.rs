@@ -7,9 +7,9 @@
 //! ```
 
 use crate::DevAddr;
-use aes::Aes128;
 use aes::cipher::generic_array::GenericArray;
 use aes::cipher::{BlockDecrypt, BlockEncrypt, KeyInit};
+use aes::{Aes128Dec, Aes128Enc};
 use cmac::{Cmac, Mac};
 use core::fmt;
 
@@ -52,8 +52,9 @@ impl AesKey {
         (base::hex::decode(digits, &mut key) == Ok(16)).then_some(Self(key))
     }
 
-    fn cipher(&self) -> Aes128 {
-        Aes128::new(GenericArray::from_slice(&self.0))
+    /// The round keys of one direction: LoRaWAN almost only enciphers, so the other half is not worth its time.
+    fn cipher(&self) -> Aes128Enc {
+        Aes128Enc::new(GenericArray::from_slice(&self.0))
     }
 
     /// One block, enciphered.
@@ -70,13 +71,13 @@ impl AesKey {
 
     /// Deciphers whole blocks, each by itself.
     pub(crate) fn decrypt_blocks(&self, bytes: &mut [u8]) {
-        let cipher = self.cipher();
+        let cipher = Aes128Dec::new(GenericArray::from_slice(&self.0));
         bytes.chunks_exact_mut(16).for_each(|block| cipher.decrypt_block(GenericArray::from_mut_slice(block)));
     }
 
     /// AES-CMAC (RFC 4493) over the parts in order.
     pub(crate) fn cmac(&self, parts: [&[u8]; 2]) -> [u8; 16] {
-        let mut mac = <Cmac<Aes128> as KeyInit>::new(GenericArray::from_slice(&self.0));
+        let mut mac = <Cmac<Aes128Enc> as KeyInit>::new(GenericArray::from_slice(&self.0));
         mac.update(parts[0]);
         mac.update(parts[1]);
         mac.finalize().into_bytes().into()

@@ -1,7 +1,10 @@
 //! Laws that hold for all bytes, as functions a fuzz target calls in one line. Each panics if its law is broken.
 
 use crate::mac::{COMMAND_BYTES_MAX, DownlinkCommand, Downlinks, UplinkCommand, Uplinks};
-use crate::{AesKey, Data, DataFrame, Direction, FCnt, PHY_BYTES_MAX, Phy, SessionKeys, fcnt_extend};
+use crate::{
+    AesKey, CfList, Data, DataFrame, DevAddr, Direction, DlSettings, FCnt, JOIN_ACCEPT_BYTES, JoinAccept, NetId,
+    PHY_BYTES_MAX, Phy, SessionKeys, fcnt_extend,
+};
 
 const KEYS: SessionKeys = SessionKeys { nwk_s_key: AesKey([0x5A; 16]), app_s_key: AesKey([0xA5; 16]) };
 
@@ -99,4 +102,23 @@ pub fn fcnt(bytes: &[u8]) {
         FCnt::Repeat(same) => assert!(same == last && same as u16 == low),
         FCnt::Refused => assert!(low != last as u16),
     }
+}
+
+/// A join-accept that is written can be opened with its key, and with no other. Takes 12 or more bytes of fields; a
+/// CFList if there are 28.
+pub fn join_accept(bytes: &[u8]) {
+    let Some((fields, rest)) = bytes.split_first_chunk::<12>() else { return };
+    let accept = JoinAccept {
+        join_nonce: NetId::from_wire([fields[0], fields[1], fields[2]]).0,
+        net_id: NetId::from_wire([fields[3], fields[4], fields[5]]),
+        dev_addr: DevAddr::from_wire([fields[6], fields[7], fields[8], fields[9]]),
+        dl_settings: DlSettings::from_wire(fields[10]),
+        rx_delay_s: fields[11] & 15,
+        cf_list: rest.first_chunk().map(|list| CfList(*list)),
+    };
+    let mut out = [0; JOIN_ACCEPT_BYTES[1]];
+    let count = accept.write(&KEYS.nwk_s_key, &mut out).expect("room");
+    let Ok(Phy::JoinAccept(sealed)) = Phy::parse(&out[..count]) else { panic!("what was written can be parsed") };
+    assert_eq!(sealed.open(&KEYS.nwk_s_key), Some(accept), "read as written");
+    assert_eq!(sealed.open(&KEYS.app_s_key), None, "another key opens nothing");
 }

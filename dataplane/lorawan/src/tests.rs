@@ -402,6 +402,7 @@ fn laws_hold_for_random_bytes() {
         input.truncate(random.below(400) as usize);
         fuzzing::phy(&input);
         fuzzing::fcnt(&input);
+        fuzzing::join_accept(&input);
         // Real CIDs, so that the iterators get somewhere.
         input.iter_mut().step_by(3).for_each(|byte| *byte &= 0x1F);
         fuzzing::uplink_commands(&input);
