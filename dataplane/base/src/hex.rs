@@ -23,7 +23,7 @@ pub enum HexError {
 /// # Errors
 /// When the text is of odd length, holds a byte that is no digit, or does not fit.
 pub fn decode(digits: &[u8], target: &mut [u8]) -> Result<usize, HexError> {
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return Err(HexError::Odd);
     }
     let count = digits.len() / 2;

@@ -1,1 +1,309 @@
-//! (room not furnished yet)
+//! One core: it owns its sockets, buffers, lanes and counters, and shares nothing.
+//!
+//! Owns the loop. Sans-IO in all but name: everything the machine does goes through [`driver::Driver`], so the
+//! simulator and the real thing run the same code. Never waits, never allocates or locks per message, never touches
+//! another shard's memory but through rings.
+//!
+//! ```text
+//!   turn:  submit, sleep until something happened
+//!          reap        datagrams -> gateways;  connections -> clients
+//!          hops        heard, events, transmits, commands from other shards
+//!          mailbox     plans, devices, queries from the control thread
+//!          deadlines   dedup windows, silent gateways, pings
+//!          flush       one write per consumer that has something, one wake per shard that was written to
+//! ```
+
+mod client;
+mod clients;
+mod commands;
+mod control;
+mod gateway;
+mod hop;
+mod inbound;
+mod mail;
+mod metrics;
+mod outbound;
+mod outlets;
+mod streams;
+mod tls;
+
+pub use commands::Refused;
+pub use control::{
+    CommandRequest, ConnectionAnswer, DeviceAnswer, FromShard, GatewayAnswer, Happened, Load, Mailbox,
+    QUEUE_LISTED_MAX, Query, QueuedAnswer, StreamAnswer, ToShard, What,
+};
+pub use hop::{Ports, fabric};
+pub use metrics::{Descriptor, Done, Drop, Gauges, Latencies, Report, descriptors};
+
+use base::{Monotonic, UnixMicros};
+use clients::{Clients, Context};
+use commands::Outgoing;
+use driver::steering::SLOT_COUNT;
+use driver::{Completion, Driver};
+use hop::Hop;
+use metrics::Counters;
+use outlets::{Outlets, PlanRules};
+use rustls::ServerConfig;
+use session::gateways::Gateways;
+use session::{Lane, Lanes, Network, Outcome};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Messages of the mailbox that one turn takes, so that an import does not hold up traffic.
+const MAIL_PER_TURN_MAX: usize = 128;
+
+/// Records of each ring that one turn takes.
+const HOPS_PER_TURN_MAX: usize = 256;
+
+/// What a shard is told at start.
+#[derive(Clone)]
+pub struct Options {
+    /// Which shard this is.
+    pub index: usize,
+    /// Key of the steering of gateways, the same for every shard.
+    pub slot_key: u32,
+    /// Sizes of the network server.
+    pub network: session::Limits,
+    /// Sizes of the gateway table.
+    pub gateways: session::gateways::Limits,
+    /// Blocks of queue memory, [`base::blocks::BLOCK_BYTES`] each.
+    pub queue_block_count: usize,
+    /// TLS of the listeners; `None` for those in `plain_listeners`.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// Listeners, by number, that speak without TLS.
+    pub plain_listeners: u64,
+    /// Whether `/echo` answers.
+    pub echo: bool,
+}
+
+/// The shard in whose charge a lane is.
+#[must_use]
+pub const fn shard_of_lane(lane: u8, shard_count: usize) -> usize {
+    lane as usize % shard_count
+}
+
+/// The shard in whose charge a gateway slot is.
+#[must_use]
+pub const fn shard_of_slot(slot: u8, shard_count: usize) -> usize {
+    slot as usize * shard_count / SLOT_COUNT
+}
+
+/// One core's worth of Trunkline.
+pub struct Shard<D: Driver> {
+    driver: D,
+    options: Options,
+    shard_count: usize,
+    ports: Ports,
+    mailbox: Mailbox,
+    load: Box<Load>,
+    network: Network,
+    gateways: Gateways,
+    clients: Clients,
+    /// Where a datagram or a record lies while the shard works on it. Taken out meanwhile; never absent between calls.
+    record: Option<Box<base::ring::Record>>,
+    counters: Counters,
+    latencies: Latencies,
+    busy_ns: u64,
+    turn_started: Monotonic,
+    stopping: bool,
+}
+
+/// Both clocks, as read for this turn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    pub(crate) monotonic: Monotonic,
+    pub(crate) unix: UnixMicros,
+}
+
+impl<D: Driver> Shard<D> {
+    /// Reserves everything. Serving may begin at once: the first plan is empty.
+    #[must_use]
+    pub fn new(mut driver: D, options: Options, ports: Ports, mailbox: Mailbox) -> Self {
+        let shard_count = ports.shard_count();
+        let lanes = (0..session::LANE_COUNT as u8)
+            .filter(|lane| shard_of_lane(*lane, shard_count) == options.index)
+            .fold(Lanes::NONE, |lanes, lane| lanes.with(Lane(lane)));
+        let mut seed = [0; 8];
+        driver.entropy(&mut seed);
+        let limits = driver.limits();
+        let turn_started = driver.now();
+        Self {
+            network: Network::new(options.network, lanes, u64::from_le_bytes(seed)),
+            gateways: Gateways::new(options.gateways, u64::from_le_bytes(seed).rotate_left(32)),
+            clients: Clients::new(&limits, &options, shard_count),
+            driver,
+            options,
+            shard_count,
+            ports,
+            mailbox,
+            record: Some(Box::new([0; base::ring::RECORD_BYTES_MAX])),
+            load: Box::new(Load::new(plan::Plan::default())),
+            counters: Counters::default(),
+            latencies: Latencies::default(),
+            busy_ns: 0,
+            turn_started,
+            stopping: false,
+        }
+    }
+
+    /// The machine under it: for the simulator, which owns the other side.
+    pub fn driver_mut(&mut self) -> &mut D {
+        &mut self.driver
+    }
+
+    /// One turn of the loop. False when the shard was told to stop and has.
+    pub fn turn(&mut self) -> bool {
+        let until = self.deadline();
+        let (ports, mailbox) = (&self.ports, &self.mailbox);
+        self.busy_ns += self.driver.instant().since(self.turn_started).as_nanos() as u64;
+        self.driver.turn(until, &mut || ports.quiet() && mailbox.to.is_empty());
+        let now = Now { monotonic: self.driver.now(), unix: self.driver.unix() };
+        self.turn_started = now.monotonic;
+        self.counters.done.count(Done::Turns);
+
+        while let Some(completion) = self.driver.reap() {
+            self.complete(completion, now);
+        }
+        self.take_hops(now);
+        let serving = self.take_mail(now);
+        self.expire(now);
+        self.clients.flush(&mut self.driver, &self.counters, now);
+        self.wake_others();
+        let spent = self.driver.instant().since(now.monotonic).as_nanos() as u64;
+        self.latencies.turn.saturating_record(spent.max(1));
+        serving
+    }
+
+    fn deadline(&self) -> Monotonic {
+        self.network.deadline().min(self.gateways.deadline()).min(self.clients.deadline())
+    }
+
+    fn complete(&mut self, completion: Completion, now: Now) {
+        match completion {
+            Completion::Datagram { socket, source, lease, truncated } => {
+                self.datagram(socket, source, lease, truncated, now);
+            }
+            Completion::SendToFailed { .. } => self.counters.drops.count(Drop::AnswerFailed),
+            Completion::Overrun { count, .. } => {
+                self.counters.drops.cell(Drop::DatagramOverrun).add(u64::from(count));
+            }
+            other => {
+                let (clients, driver, mut context) = self.with_clients(now);
+                clients.complete(driver, other, &mut context);
+            }
+        }
+    }
+
+    /// Splits the shard into its connections, the driver, and what a connection's steps touch.
+    fn with_clients(&mut self, now: Now) -> (&mut Clients, &mut D, Context<'_>) {
+        let context = Context {
+            load: &mut self.load,
+            mailbox: &self.mailbox,
+            outgoing: Outgoing {
+                ports: &mut self.ports,
+                counters: &self.counters,
+                shard: self.options.index as u8,
+                shard_count: self.shard_count,
+            },
+            counters: &self.counters,
+            now,
+        };
+        (&mut self.clients, &mut self.driver, context)
+    }
+
+    /// Splits the shard into the network server and everything that its output touches.
+    fn split(&mut self, now: Now) -> (&mut Network, PlanRules<'_>, Outlets<'_, D>) {
+        let Load { plan, presence, streams } = &mut *self.load;
+        let rules = PlanRules { plan, presence };
+        let outlets = Outlets {
+            plan,
+            presence,
+            streams,
+            driver: &mut self.driver,
+            ports: &mut self.ports,
+            mailbox: &self.mailbox,
+            clients: &mut self.clients,
+            counters: &self.counters,
+            latencies: &mut self.latencies,
+            own: self.options.index,
+            slot_key: self.options.slot_key,
+            shard_count: self.shard_count,
+            now,
+        };
+        (&mut self.network, rules, outlets)
+    }
+
+    fn take_hops(&mut self, now: Now) {
+        let mut room = self.record.take().expect("the room comes back after every use");
+        for source in 0..self.shard_count {
+            for _ in 0..HOPS_PER_TURN_MAX {
+                let Some(count) = self.ports.receive(source, &mut room) else { break };
+                match Hop::parse(&room[..count]) {
+                    Some(hop) => self.hop(hop, now),
+                    None => self.counters.drops.count(Drop::HopMalformed),
+                }
+            }
+        }
+        self.record = Some(room);
+    }
+
+    fn hop(&mut self, hop: Hop<'_>, now: Now) {
+        match hop {
+            Hop::Heard(heard) => {
+                let heard = session::Heard {
+                    phy: heard.phy,
+                    reception: heard.reception,
+                    frequency_hz: heard.frequency_hz,
+                    data_rate: heard.data_rate,
+                };
+                let (network, rules, mut outlets) = self.split(now);
+                network.receive(&heard, &rules, &mut outlets, now.monotonic, now.unix);
+            }
+            Hop::Event(event) => {
+                let (_, _, mut outlets) = self.split(now);
+                outlets.deliver(&event);
+            }
+            Hop::Transmit(transmit) => self.transmit(&transmit),
+            Hop::Transmitted { transmission, outcome } => {
+                let outcome = gateway::outcome_from_wire(outcome);
+                self.transmitted(transmission, outcome, now);
+            }
+            Hop::Command(command) => self.command(&command, now),
+            Hop::Reply(reply) => {
+                let (clients, _, mut context) = self.with_clients(now);
+                clients.reply(&reply, &mut context);
+            }
+            Hop::Presence { shard, stream, present } => self.load.set_presence(stream, shard, present),
+        }
+    }
+
+    fn transmitted(&mut self, transmission: u32, outcome: Outcome, now: Now) {
+        let (network, rules, mut outlets) = self.split(now);
+        network.transmitted(transmission, outcome, &rules, &mut outlets, now.monotonic, now.unix);
+    }
+
+    fn expire(&mut self, now: Now) {
+        if self.network.deadline() <= now.monotonic {
+            let (network, rules, mut outlets) = self.split(now);
+            network.expire(&rules, &mut outlets, now.monotonic, now.unix);
+        }
+        if self.gateways.deadline() <= now.monotonic {
+            self.expire_gateways(now);
+        }
+        if self.clients.deadline() <= now.monotonic {
+            let (clients, driver, mut context) = self.with_clients(now);
+            clients.expire(driver, &mut context);
+        }
+    }
+
+    fn wake_others(&mut self) {
+        let mut rest = self.ports.take_touched();
+        while rest != 0 {
+            self.driver.wake(rest.trailing_zeros() as usize);
+            rest &= rest - 1;
+        }
+    }
+}
+
+/// The time until which a consumer's closing is waited for at a stop.
+pub(crate) const STOP_TIMEOUT: Duration = Duration::from_millis(500);

@@ -1,0 +1,170 @@
+//! Answers that are put together from every shard's part, and the contract's spelling of what shards say.
+
+use base::UnixMicros;
+use contract::v1;
+use contract::v1::from_dataplane::Body;
+use shard::{Happened, Query, Refused};
+use std::collections::BTreeMap;
+
+/// An answer that waits for shards.
+pub(crate) struct Pending {
+    request: u64,
+    missing: usize,
+    so_far: SoFar,
+}
+
+enum SoFar {
+    Query { answer: v1::Answer, streams: BTreeMap<u32, v1::StreamState> },
+    /// The one shard where the device lives accepts or refuses; the others do not know it.
+    Command(Result<u64, Refused>),
+    Flush(u32),
+}
+
+impl Pending {
+    fn new(request: u64, shard_count: usize, so_far: SoFar) -> Self {
+        Self { request, missing: shard_count, so_far }
+    }
+
+    pub(crate) fn query(request: u64, shard_count: usize) -> Self {
+        Self::new(request, shard_count, SoFar::Query { answer: v1::Answer::default(), streams: BTreeMap::new() })
+    }
+
+    pub(crate) fn command(request: u64, shard_count: usize) -> Self {
+        Self::new(request, shard_count, SoFar::Command(Err(Refused::UnknownDevice)))
+    }
+
+    pub(crate) fn flush(request: u64, shard_count: usize) -> Self {
+        Self::new(request, shard_count, SoFar::Flush(0))
+    }
+
+    pub(crate) const fn is_whole(&self) -> bool {
+        self.missing == 0
+    }
+
+    pub(crate) fn take_command(&mut self, outcome: Result<u64, Refused>) {
+        self.missing -= 1;
+        if let SoFar::Command(so_far) = &mut self.so_far
+            && outcome != Err(Refused::UnknownDevice)
+        {
+            *so_far = outcome;
+        }
+    }
+
+    pub(crate) fn take_flush(&mut self, count: u32) {
+        self.missing -= 1;
+        if let SoFar::Flush(so_far) = &mut self.so_far {
+            *so_far += count;
+        }
+    }
+
+    pub(crate) fn take_query(&mut self, part: &Query) {
+        self.missing -= 1;
+        let SoFar::Query { answer, streams } = &mut self.so_far else { return };
+        answer.devices.extend(part.device_answers.iter().map(device));
+        answer.gateways.extend(part.gateway_answers.iter().map(|gateway| v1::GatewayState {
+            eui: gateway.eui.to_u64(),
+            online: gateway.online,
+            last_seen_us: gateway.last_seen.0,
+            address: gateway.address.map(|address| address.to_string()).unwrap_or_default(),
+            shard: part.shard as u32,
+            status: String::from_utf8_lossy(&gateway.status[..usize::from(gateway.status_bytes)]).into_owned(),
+            uplinks: gateway.uplinks,
+            downlinks: gateway.downlinks,
+        }));
+        for stream in &part.stream_answers {
+            let state = streams.entry(stream.id).or_insert_with(|| v1::StreamState { id: stream.id, ..Default::default() });
+            state.delivered += stream.delivered;
+            state.delivered_bytes += stream.delivered_bytes;
+            state.downlinks += stream.downlinks;
+            for (reason, count) in [
+                ("queue_full", stream.dropped_queue_full),
+                ("pool_exhausted", stream.dropped_pool_exhausted),
+                ("template_no_room", stream.dropped_no_room),
+            ] {
+                *state.drops.entry(reason.into()).or_default() += count;
+            }
+        }
+        for connection in &part.connection_answers {
+            if let Some(state) = streams.get_mut(&connection.stream) {
+                state.connections.push(v1::StreamConnection {
+                    shard: part.shard as u32,
+                    peer: connection.peer.to_string(),
+                    since_us: connection.since.0,
+                    delivered: connection.delivered,
+                    dropped: connection.dropped,
+                    queued_bytes: u64::from(connection.queued_bytes),
+                });
+            }
+        }
+    }
+
+    /// The answer as far as it came, and whom it answers.
+    pub(crate) fn answer(self) -> (u64, Body) {
+        let body = match self.so_far {
+            SoFar::Query { mut answer, streams } => {
+                answer.streams = streams.into_values().collect();
+                Body::Answer(answer)
+            }
+            SoFar::Command(Ok(id)) => Body::Enqueued(v1::Enqueued { id, error: String::new() }),
+            SoFar::Command(Err(refused)) => Body::Enqueued(v1::Enqueued { id: 0, error: refused.name().into() }),
+            SoFar::Flush(count) => Body::Flushed(v1::Flushed { count }),
+        };
+        (self.request, body)
+    }
+}
+
+fn device(answer: &shard::DeviceAnswer) -> v1::DeviceState {
+    let state = &answer.state;
+    let session = state.session.as_ref();
+    v1::DeviceState {
+        dev_eui: state.dev_eui.to_u64(),
+        active: session.is_some(),
+        dev_addr: session.map_or(0, |session| session.dev_addr),
+        session: session.map_or(0, |session| session.number),
+        fcnt_up: session.map_or(0, |session| session.fcnt_up),
+        fcnt_down: session.map_or(0, |session| session.fcnt_down),
+        last_seen_us: state.last_seen.0,
+        gateway: state.last_gateway.to_u64(),
+        rssi_deci: i32::from(state.rssi_deci),
+        snr_deci: i32::from(state.snr_deci),
+        queue: (answer.queue.iter().flatten())
+            .map(|queued| v1::QueuedDownlink {
+                id: queued.id,
+                fport: u32::from(queued.fport),
+                confirmed: queued.confirmed,
+                payload: queued.payload[..usize::from(queued.payload_bytes)].to_vec(),
+                attempts: u32::from(queued.attempts),
+            })
+            .collect(),
+    }
+}
+
+/// A downlink from the contract, or the reason why it cannot be one.
+pub(crate) fn command(enqueue: v1::Enqueue) -> Result<shard::CommandRequest, &'static str> {
+    if enqueue.payload.len() > session::PAYLOAD_BYTES_MAX {
+        return Err(Refused::TooLong.name());
+    }
+    Ok(shard::CommandRequest {
+        request: 0,
+        dev_eui: base::Eui64::new(enqueue.dev_eui),
+        fport: u8::try_from(enqueue.fport).map_err(|_| Refused::BadPort.name())?,
+        confirmed: enqueue.confirmed,
+        payload: enqueue.payload,
+        expires: (enqueue.expires_us != 0).then_some(UnixMicros(enqueue.expires_us)),
+        outcome: Err(Refused::UnknownDevice),
+    })
+}
+
+/// An operational event in the contract's words.
+pub(crate) fn happened(happened: &Happened) -> v1::Happened {
+    v1::Happened {
+        kind: happened.what.name().into(),
+        at_us: happened.at.0,
+        tenant: happened.tenant,
+        application: happened.application,
+        dev_eui: happened.dev_eui.to_u64(),
+        gateway: happened.gateway.to_u64(),
+        stream: happened.stream,
+        detail: happened.failure.map(|failure| failure.name()).unwrap_or_default().into(),
+    }
+}

@@ -1,0 +1,578 @@
+//! The control thread: what the control plane says becomes what the shards do, and what they say becomes answers.
+//!
+//! Owns the configuration in force, the stored plan and the mailboxes of the shards. Never on the way of a message. It
+//! is a loop over bounded queues: link, shards, metrics; it sleeps by parking, and whoever fills a queue unparks it.
+
+use crate::answers::{self, Pending};
+use crate::link::{Inbound, Link};
+use crate::plan_log::{Fault, PlanLog, Staging};
+use crate::session_log::SessionLog;
+use base::Eui64;
+use contract::v1;
+use contract::v1::from_dataplane::Body as Said;
+use contract::v1::to_dataplane::Body as Told;
+use crossbeam::channel::{Receiver, Sender};
+use plan::{Config, Refusal, Upsert};
+use session::lane::{lane_of_addr, lane_of_eui};
+use shard::{FromShard, Load, Mailbox, Report, ToShard};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Between two syncs of the session log.
+const SESSION_SYNC: Duration = Duration::from_millis(100);
+
+/// How long an answer may take before it is given up.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// One shard, as the control thread sees it.
+pub(crate) struct Seat {
+    pub(crate) mailbox: Mailbox,
+    pub(crate) waker: uring::Waker,
+}
+
+/// A scrape waiting for every shard's report.
+pub(crate) struct Scrape {
+    pub(crate) answer: Sender<Vec<Report>>,
+}
+
+/// What the control thread is made of.
+pub(crate) struct Parts {
+    pub(crate) seats: Vec<Seat>,
+    pub(crate) plan_log: PlanLog,
+    pub(crate) session_log: SessionLog,
+    pub(crate) inbound: Receiver<Inbound>,
+    pub(crate) scrapes: Receiver<Scrape>,
+    pub(crate) stop: Arc<AtomicBool>,
+    pub(crate) slot_key: u32,
+}
+
+/// See the module.
+pub(crate) struct Control {
+    seats: Vec<Seat>,
+    plan_log: PlanLog,
+    session_log: SessionLog,
+    inbound: Receiver<Inbound>,
+    scrapes: Receiver<Scrape>,
+    stop: Arc<AtomicBool>,
+    slot_key: u32,
+    config: Config,
+    devices: HashSet<u64>,
+    gateways: HashSet<u64>,
+    staged: Option<Staged>,
+    link: Option<Link>,
+    pending: HashMap<u64, (Instant, Pending)>,
+    request_count: u64,
+    scraping: Option<(Scrape, Vec<Report>, Instant)>,
+    /// Kept from the last scrape, so that a scrape does not allocate histograms anew.
+    spare_reports: Vec<Report>,
+    session_synced: Instant,
+    session_fault: bool,
+    stopped_count: usize,
+}
+
+/// A snapshot that is arriving.
+struct Staged {
+    revision: u64,
+    config: Config,
+    log: Staging,
+    upserts: Vec<Upsert>,
+    change_count: usize,
+}
+
+impl Control {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self {
+            seats: parts.seats,
+            plan_log: parts.plan_log,
+            session_log: parts.session_log,
+            inbound: parts.inbound,
+            scrapes: parts.scrapes,
+            stop: parts.stop,
+            slot_key: parts.slot_key,
+            config: Config::default(),
+            devices: HashSet::new(),
+            gateways: HashSet::new(),
+            staged: None,
+            link: None,
+            pending: HashMap::new(),
+            request_count: 0,
+            scraping: None,
+            spare_reports: Vec::new(),
+            session_synced: Instant::now(),
+            session_fault: false,
+            stopped_count: 0,
+        }
+    }
+
+    /// Puts the stored plan and the stored sessions in force.
+    ///
+    /// # Errors
+    /// When the stored plan cannot be read; nothing is served with half a plan.
+    pub(crate) fn restore(&mut self, sessions: impl Iterator<Item = session::SessionRecord>) -> Result<(), Fault> {
+        let mut changes = Vec::new();
+        let replayed = self.plan_log.replay(|change| changes.push(change))?;
+        let mut refused = 0;
+        let mut upserts = Vec::new();
+        for change in &changes {
+            match self.config.apply(std::slice::from_ref(change), &mut upserts) {
+                Ok(config) => self.config = config,
+                Err(refusal) => {
+                    refused += 1;
+                    tracing::warn!(%refusal, "a stored change is not in force");
+                }
+            }
+        }
+        drop(changes);
+        if let Err(refusal) = self.load() {
+            tracing::error!(%refusal, "the stored plan does not compile; waiting for the control plane");
+        }
+        for upsert in upserts {
+            self.distribute(upsert);
+        }
+        let mut session_count = 0;
+        for record in sessions {
+            let lane = match (record.root, record.session) {
+                (0, Some(session)) => lane_of_addr(session.dev_addr),
+                _ => lane_of_eui(record.dev_eui),
+            };
+            let target = self.shard_of_lane(lane.0);
+            self.push(target, ToShard::Restore(record));
+            session_count += 1;
+        }
+        self.mark(self.plan_log.revision);
+        if replayed.change_count > 1000 && replayed.change_count > 2 * replayed.live_count {
+            self.plan_log.compact()?;
+        }
+        tracing::info!(
+            revision = self.plan_log.revision,
+            devices = self.devices.len(),
+            gateways = self.gateways.len(),
+            sessions = session_count,
+            refused,
+            "stored plan in force"
+        );
+        Ok(())
+    }
+
+    /// Runs until told to stop and every shard has stopped.
+    pub(crate) fn run(mut self) {
+        let mut stopping = false;
+        loop {
+            self.drain_shards();
+            self.drain_link();
+            self.drain_scrapes();
+            self.sync_sessions(false);
+            self.give_up_late();
+            if self.stop.load(Ordering::Acquire) && !stopping {
+                stopping = true;
+                for target in 0..self.seats.len() {
+                    self.push(target, ToShard::Stop);
+                }
+            }
+            if self.stopped_count == self.seats.len() {
+                break;
+            }
+            thread::park_timeout(SESSION_SYNC);
+        }
+        self.drain_shards();
+        self.sync_sessions(true);
+    }
+
+    fn drain_link(&mut self) {
+        while let Ok(inbound) = self.inbound.try_recv() {
+            match inbound {
+                Inbound::Opened(link) => {
+                    if let Some(older) = self.link.replace(link) {
+                        tracing::warn!("a newer control plane took the place of the older one");
+                        older.close();
+                    }
+                    self.staged = None;
+                }
+                Inbound::Message(number, message) => {
+                    if self.link.as_ref().is_some_and(|link| link.number == number) {
+                        self.obey(*message);
+                        // An answer of the shards must not wait for the rest of what was said.
+                        self.drain_shards();
+                    }
+                }
+                Inbound::Closed(number, reason) => {
+                    if self.link.as_ref().is_some_and(|link| link.number == number) {
+                        tracing::info!(reason, "the control plane is gone; serving from the stored plan");
+                        self.link = None;
+                        self.staged = None;
+                    }
+                }
+            }
+        }
+    }
+
+    fn obey(&mut self, message: v1::ToDataplane) {
+        let request = message.request;
+        match message.body {
+            Some(Told::Hello(hello)) => self.greet(request, &hello),
+            Some(Told::SnapshotBegin(begin)) => self.snapshot_begin(request, &begin),
+            Some(Told::Apply(apply)) => {
+                let revision = apply.revision;
+                let outcome = if self.staged.is_some() { self.snapshot_part(&apply) } else { self.delta(&apply) };
+                if let Err(refusal) = outcome {
+                    self.refuse(request, revision, &refusal);
+                }
+            }
+            Some(Told::SnapshotEnd(end)) => {
+                if let Err(refusal) = self.snapshot_end(&end) {
+                    self.refuse(request, end.revision, &refusal);
+                }
+            }
+            Some(Told::Query(query)) => self.query(request, &query),
+            Some(Told::Enqueue(enqueue)) => self.enqueue(request, enqueue),
+            Some(Told::Flush(flush)) => self.flush(request, flush.dev_eui),
+            None => self.refuse(request, 0, &refusal("body", "is empty")),
+        }
+    }
+
+    fn greet(&mut self, request: u64, hello: &v1::Hello) {
+        if hello.major > contract::MAJOR {
+            let reason = format!("this dataplane speaks {}.{}", contract::MAJOR, contract::MINOR);
+            self.refuse(request, 0, &refusal("hello.major", &reason));
+            return;
+        }
+        tracing::info!(software = hello.software, "control plane connected");
+        let answer = v1::Hello {
+            major: contract::MAJOR,
+            minor: contract::MINOR,
+            software: concat!("trunkline-dataplane ", env!("CARGO_PKG_VERSION")).into(),
+            store: self.plan_log.store,
+            revision: self.plan_log.revision,
+            shard_count: self.seats.len() as u32,
+        };
+        self.say(request, Said::Hello(answer));
+        // What is in force already is said again, so that a control plane that restarted knows.
+        self.mark(self.plan_log.revision);
+    }
+
+    fn snapshot_begin(&mut self, request: u64, begin: &v1::SnapshotBegin) {
+        match self.plan_log.stage(begin.store) {
+            Ok(log) => {
+                let (config, upserts) = (Config::default(), Vec::new());
+                self.staged = Some(Staged { revision: begin.revision, config, log, upserts, change_count: 0 });
+            }
+            Err(error) => {
+                tracing::error!(%error, "the stored plan cannot be written");
+                self.refuse(request, begin.revision, &refusal("snapshot", &format!("cannot be stored: {error}")));
+            }
+        }
+    }
+
+    fn snapshot_part(&mut self, apply: &v1::Apply) -> Result<(), Refusal> {
+        let mut staged = self.staged.take().ok_or_else(|| refusal("snapshot", "has not begun"))?;
+        staged.config = staged.config.apply(&apply.changes, &mut staged.upserts)?;
+        staged.change_count += apply.changes.len();
+        for change in &apply.changes {
+            staged.log.push(change).map_err(|error| not_stored(&error))?;
+        }
+        self.staged = Some(staged);
+        Ok(())
+    }
+
+    fn snapshot_end(&mut self, end: &v1::SnapshotEnd) -> Result<(), Refusal> {
+        let staged = self.staged.take().ok_or_else(|| refusal("snapshot", "has not begun"))?;
+        if end.revision != staged.revision {
+            return Err(refusal("snapshot_end.revision", "is not that of snapshot_begin"));
+        }
+        staged.config.compile(end.revision)?;
+        self.plan_log.adopt(staged.log, end.revision).map_err(|error| not_stored(&error))?;
+        self.config = staged.config;
+        self.load()?;
+        let mut gone_devices = std::mem::take(&mut self.devices);
+        let mut gone_gateways = std::mem::take(&mut self.gateways);
+        for upsert in staged.upserts {
+            match &upsert {
+                Upsert::Device(device) => drop(gone_devices.remove(&device.dev_eui.to_u64())),
+                Upsert::Gateway(gateway) => drop(gone_gateways.remove(&gateway.eui.to_u64())),
+                Upsert::RemoveDevice(_) | Upsert::RemoveGateway(_) => {}
+            }
+            self.distribute(upsert);
+        }
+        for eui in gone_devices {
+            self.distribute(Upsert::RemoveDevice(Eui64::new(eui)));
+        }
+        for eui in gone_gateways {
+            self.distribute(Upsert::RemoveGateway(Eui64::new(eui)));
+        }
+        self.mark(end.revision);
+        tracing::info!(revision = end.revision, changes = staged.change_count, "snapshot in force");
+        Ok(())
+    }
+
+    fn delta(&mut self, apply: &v1::Apply) -> Result<(), Refusal> {
+        if apply.revision <= self.plan_log.revision {
+            let reason = format!("must be greater than {}", self.plan_log.revision);
+            return Err(refusal("apply.revision", &reason));
+        }
+        if self.plan_log.store == 0 {
+            return Err(refusal("apply", "there is no snapshot yet to which it could be a change"));
+        }
+        let mut upserts = Vec::new();
+        let config = self.config.apply(&apply.changes, &mut upserts)?;
+        let structural = !config.same_tables(&self.config);
+        if structural {
+            config.compile(apply.revision)?;
+        }
+        self.plan_log.append(&apply.changes, apply.revision).map_err(|error| not_stored(&error))?;
+        self.config = config;
+        if structural {
+            self.load()?;
+        }
+        for upsert in upserts {
+            self.distribute(upsert);
+        }
+        self.mark(apply.revision);
+        Ok(())
+    }
+
+    /// Compiles the configuration in force and gives every shard its copy.
+    fn load(&mut self) -> Result<(), Refusal> {
+        let plan = self.config.compile(self.plan_log.revision)?;
+        for target in 0..self.seats.len() {
+            self.push(target, ToShard::Load(Box::new(Load::new(plan.clone()))));
+        }
+        Ok(())
+    }
+
+    fn distribute(&mut self, upsert: Upsert) {
+        match &upsert {
+            Upsert::Device(device) => {
+                self.devices.insert(device.dev_eui.to_u64());
+                let home = self.shard_of_lane(device.home().0);
+                let hashed = self.shard_of_lane(lane_of_eui(device.dev_eui).0);
+                if hashed != home {
+                    self.push(hashed, ToShard::Upsert(upsert.clone()));
+                }
+                self.push(home, ToShard::Upsert(upsert));
+            }
+            // Where an ABP device lives follows from its address, which a removal does not name: every shard looks.
+            Upsert::RemoveDevice(eui) => {
+                self.devices.remove(&eui.to_u64());
+                for target in 0..self.seats.len() {
+                    self.push(target, ToShard::Upsert(upsert.clone()));
+                }
+            }
+            Upsert::Gateway(gateway) => {
+                self.gateways.insert(gateway.eui.to_u64());
+                self.push(self.shard_of_gateway(gateway.eui), ToShard::Upsert(upsert));
+            }
+            Upsert::RemoveGateway(eui) => {
+                self.gateways.remove(&eui.to_u64());
+                self.push(self.shard_of_gateway(*eui), ToShard::Upsert(upsert));
+            }
+        }
+    }
+
+    fn mark(&mut self, revision: u64) {
+        for target in 0..self.seats.len() {
+            self.push(target, ToShard::Mark(revision));
+        }
+    }
+
+    fn shard_of_lane(&self, lane: u8) -> usize {
+        shard::shard_of_lane(lane, self.seats.len())
+    }
+
+    fn shard_of_gateway(&self, eui: Eui64) -> usize {
+        shard::shard_of_slot(driver::steering::slot_of(self.slot_key, eui), self.seats.len())
+    }
+
+    /// Puts a message into a shard's mailbox, making room by listening to the shards meanwhile.
+    fn push(&mut self, target: usize, message: ToShard) {
+        let mut message = message;
+        loop {
+            match self.seats[target].mailbox.to.push(message) {
+                Ok(()) => break,
+                Err(back) => {
+                    message = back;
+                    self.seats[target].waker.wake();
+                    self.drain_shards();
+                    thread::yield_now();
+                }
+            }
+        }
+        self.seats[target].waker.wake();
+    }
+
+    fn query(&mut self, request: u64, query: &v1::Query) {
+        let count = query.devices.len().max(query.gateways.len()).max(query.streams.len());
+        if count > contract::QUERY_COUNT_MAX {
+            self.refuse(request, 0, &refusal("query", "at most 1000 of each"));
+            return;
+        }
+        let number = self.begin(Pending::query(request, self.seats.len()));
+        for target in 0..self.seats.len() {
+            let euis = |list: &[u64]| list.iter().map(|eui| Eui64::new(*eui)).collect::<Vec<_>>();
+            let part = shard::Query::new(number, euis(&query.devices), euis(&query.gateways), query.streams.clone());
+            self.push(target, ToShard::Query(Box::new(part)));
+        }
+    }
+
+    fn enqueue(&mut self, request: u64, enqueue: v1::Enqueue) {
+        let command = match answers::command(enqueue) {
+            Ok(command) => command,
+            Err(reason) => {
+                self.say(request, Said::Enqueued(v1::Enqueued { id: 0, error: reason.into() }));
+                return;
+            }
+        };
+        let number = self.begin(Pending::command(request, self.seats.len()));
+        for target in 0..self.seats.len() {
+            let part = shard::CommandRequest { request: number, ..command.clone() };
+            self.push(target, ToShard::Command(Box::new(part)));
+        }
+    }
+
+    fn flush(&mut self, request: u64, dev_eui: u64) {
+        let number = self.begin(Pending::flush(request, self.seats.len()));
+        for target in 0..self.seats.len() {
+            self.push(target, ToShard::Flush { request: number, dev_eui: Eui64::new(dev_eui) });
+        }
+    }
+
+    fn begin(&mut self, pending: Pending) -> u64 {
+        self.request_count += 1;
+        self.pending.insert(self.request_count, (Instant::now(), pending));
+        self.request_count
+    }
+
+    fn drain_shards(&mut self) {
+        for source in 0..self.seats.len() {
+            while let Some(message) = self.seats[source].mailbox.from.pop() {
+                self.hear(source, message);
+            }
+        }
+    }
+
+    fn hear(&mut self, source: usize, message: FromShard) {
+        match message {
+            FromShard::Retired(load) => drop(load),
+            FromShard::Acknowledged(revision) => {
+                self.say(0, Said::Acknowledged(v1::Acknowledged { shard: source as u32, revision }));
+            }
+            FromShard::Queried(query) => self.merge(query.request, |pending| pending.take_query(&query)),
+            FromShard::Commanded(command) => {
+                self.merge(command.request, |pending| pending.take_command(command.outcome));
+            }
+            FromShard::Flushed { request, count } => self.merge(request, |pending| pending.take_flush(count)),
+            FromShard::Reported(report) => {
+                if let Some((_, reports, _)) = &mut self.scraping {
+                    reports.push(*report);
+                }
+                self.finish_scrape(false);
+            }
+            FromShard::UpsertFull(eui) => {
+                tracing::error!(%eui, shard = source, "no room for this device or gateway; raise --devices-max");
+            }
+            FromShard::Session(record) => {
+                if let Err(error) = self.session_log.append(&record) {
+                    self.session_failed(&error);
+                }
+            }
+            FromShard::Happened(happened) => {
+                if self.link.as_ref().is_some_and(|link| !link.crowded()) {
+                    self.say(0, Said::Happened(answers::happened(&happened)));
+                }
+            }
+            FromShard::Stopped => self.stopped_count += 1,
+        }
+    }
+
+    /// Adds one shard's part to a pending answer, and gives the answer when it is whole.
+    fn merge(&mut self, number: u64, take: impl FnOnce(&mut Pending)) {
+        let Some((_, pending)) = self.pending.get_mut(&number) else { return };
+        take(pending);
+        if pending.is_whole() {
+            let (_, pending) = self.pending.remove(&number).expect("it was there");
+            let (request, body) = pending.answer();
+            self.say(request, body);
+        }
+    }
+
+    fn give_up_late(&mut self) {
+        let late: Vec<u64> = (self.pending.iter())
+            .filter(|(_, (since, _))| since.elapsed() > ANSWER_TIMEOUT)
+            .map(|(number, _)| *number)
+            .collect();
+        for number in late {
+            let (_, pending) = self.pending.remove(&number).expect("it was there");
+            tracing::warn!("a shard did not answer in time; the answer is partial");
+            let (request, body) = pending.answer();
+            self.say(request, body);
+        }
+        if self.scraping.as_ref().is_some_and(|(_, _, since)| since.elapsed() > ANSWER_TIMEOUT) {
+            self.finish_scrape(true);
+        }
+    }
+
+    fn drain_scrapes(&mut self) {
+        while self.scraping.is_none() {
+            let Ok(scrape) = self.scrapes.try_recv() else { return };
+            self.scraping = Some((scrape, Vec::new(), Instant::now()));
+            for target in 0..self.seats.len() {
+                let report = self.spare_reports.pop().unwrap_or_default();
+                self.push(target, ToShard::Report(Box::new(report)));
+            }
+        }
+    }
+
+    fn finish_scrape(&mut self, partial: bool) {
+        let whole = self.scraping.as_ref().is_some_and(|(_, reports, _)| reports.len() == self.seats.len());
+        if (whole || partial)
+            && let Some((scrape, mut reports, _)) = self.scraping.take()
+        {
+            reports.sort_by_key(|report| report.shard);
+            // The scraper may have gone away.
+            let _answered = scrape.answer.send(reports);
+        }
+    }
+
+    fn sync_sessions(&mut self, now: bool) {
+        if !now && self.session_synced.elapsed() < SESSION_SYNC {
+            return;
+        }
+        self.session_synced = Instant::now();
+        match self.session_log.sync() {
+            Ok(()) => self.session_fault = false,
+            Err(error) => self.session_failed(&error),
+        }
+    }
+
+    /// Said once per trouble, not once per record.
+    fn session_failed(&mut self, error: &std::io::Error) {
+        if !std::mem::replace(&mut self.session_fault, true) {
+            tracing::error!(%error, "sessions cannot be stored; serving goes on, a restart would lose recent counters");
+        }
+    }
+
+    fn refuse(&mut self, request: u64, revision: u64, refusal: &Refusal) {
+        tracing::warn!(%refusal, "the control plane was refused");
+        // A snapshot that was refused in part is refused whole.
+        self.staged = None;
+        let (field, reason) = (refusal.field.clone(), refusal.reason.clone());
+        self.say(request, Said::Refused(v1::Refused { field, reason, revision }));
+    }
+
+    fn say(&mut self, request: u64, body: Said) {
+        if let Some(link) = &self.link {
+            link.send(&v1::FromDataplane { request, body: Some(body) });
+        }
+    }
+}
+
+fn refusal(field: &str, reason: &str) -> Refusal {
+    Refusal { field: field.into(), reason: reason.into() }
+}
+
+fn not_stored(error: &std::io::Error) -> Refusal {
+    tracing::error!(%error, "the stored plan cannot be written");
+    refusal("store", &format!("the dataplane cannot store it: {error}"))
+}

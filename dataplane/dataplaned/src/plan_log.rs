@@ -1,0 +1,416 @@
+//! The stored plan: the changes that the control plane made, so that the dataplane serves without it, also after a restart.
+//!
+//! Owns one file and its format. A log of the contract's own change messages; what follows the last commit never
+//! happened. A snapshot goes to a new file that takes the old one's name when it is whole.
+//!
+//! ```text
+//!   | "TRKPLAN1" | store u64 |  then records  | length u32 | crc32 u32 | kind u8 | body |
+//!   kind 1: a contract Change        kind 2: commit, body = revision u64
+//! ```
+//!
+//! Holds root keys: mode 0600.
+
+use contract::v1;
+use prost::Message;
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+const MAGIC: &[u8; 8] = b"TRKPLAN1";
+const HEADER_BYTES: u64 = 16;
+const RECORD_HEAD_BYTES: usize = 9;
+const KIND_CHANGE: u8 = 1;
+const KIND_COMMIT: u8 = 2;
+const RECORD_BYTES_MAX: usize = contract::FRAME_BYTES_MAX;
+
+/// What is wrong with a stored plan.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// The file could not be read or written.
+    Io(io::Error),
+    /// It is no stored plan of this version.
+    NotOurs,
+    /// A record's checksum or content is wrong; the offset says which.
+    Corrupt(u64),
+}
+
+impl core::fmt::Display for Fault {
+    fn fmt(&self, out: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Io(error) => write!(out, "{error}"),
+            Self::NotOurs => out.write_str("not a stored plan of this version"),
+            Self::Corrupt(offset) => write!(out, "corrupt at byte {offset}"),
+        }
+    }
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// The open log.
+#[derive(Debug)]
+pub(crate) struct PlanLog {
+    path: PathBuf,
+    file: File,
+    /// Whose configuration it is; 0 before the first snapshot.
+    pub(crate) store: u64,
+    /// The last committed revision.
+    pub(crate) revision: u64,
+}
+
+/// What a change is about, for "the last one counts".
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub(crate) enum Key {
+    Settings,
+    Tenant(u32),
+    Application(u32),
+    Profile(u32),
+    Stream(u32),
+    Gateway(u64),
+    Device(u64),
+}
+
+/// The key of a change, and whether it removes. `None` for a change that says nothing.
+pub(crate) fn key(change: &v1::Change) -> Option<(Key, bool)> {
+    use v1::change::Body;
+    Some(match change.body.as_ref()? {
+        Body::Settings(_) => (Key::Settings, false),
+        Body::Tenant(tenant) => (Key::Tenant(tenant.id), false),
+        Body::Application(application) => (Key::Application(application.id), false),
+        Body::Profile(profile) => (Key::Profile(profile.id), false),
+        Body::Stream(stream) => (Key::Stream(stream.id), false),
+        Body::Gateway(gateway) => (Key::Gateway(gateway.eui), false),
+        Body::Device(device) => (Key::Device(device.dev_eui), false),
+        Body::RemoveTenant(id) => (Key::Tenant(*id), true),
+        Body::RemoveApplication(id) => (Key::Application(*id), true),
+        Body::RemoveProfile(id) => (Key::Profile(*id), true),
+        Body::RemoveStream(id) => (Key::Stream(*id), true),
+        Body::RemoveGateway(eui) => (Key::Gateway(*eui), true),
+        Body::RemoveDevice(eui) => (Key::Device(*eui), true),
+    })
+}
+
+impl PlanLog {
+    /// Opens the log in `dir`, making an empty one if there is none. A torn tail is cut to the last commit.
+    ///
+    /// # Errors
+    /// [`Fault`]; after [`Fault::Corrupt`] or [`Fault::NotOurs`] the caller may [`PlanLog::set_aside`] and open again.
+    pub(crate) fn open(dir: &Path) -> Result<Self, Fault> {
+        let path = dir.join("plan.log");
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)?;
+        if file.metadata()?.len() == 0 {
+            file.write_all(MAGIC)?;
+            file.write_all(&0u64.to_le_bytes())?;
+            file.sync_all()?;
+        }
+        let mut header = [0; HEADER_BYTES as usize];
+        file.seek(SeekFrom::Start(0))?;
+        file.read_exact(&mut header).map_err(|_| Fault::NotOurs)?;
+        if &header[..8] != MAGIC {
+            return Err(Fault::NotOurs);
+        }
+        let store = u64::from_le_bytes(header[8..].try_into().expect("eight bytes"));
+        let mut log = Self { path, file, store, revision: 0 };
+        let mut end = HEADER_BYTES;
+        let mut revision = 0;
+        log.scan(u64::MAX, |record| {
+            if record.kind == KIND_COMMIT {
+                end = record.end;
+                revision = u64::from_le_bytes(record.body.try_into().map_err(|_| Fault::Corrupt(record.end))?);
+            }
+            Ok(())
+        })?;
+        log.revision = revision;
+        log.file.set_len(end)?;
+        log.file.seek(SeekFrom::End(0))?;
+        Ok(log)
+    }
+
+    /// Moves a log that cannot be read out of the way. Returns its new place.
+    pub(crate) fn set_aside(dir: &Path) -> io::Result<PathBuf> {
+        let target = dir.join("plan.log.corrupt");
+        std::fs::rename(dir.join("plan.log"), &target)?;
+        Ok(target)
+    }
+
+    /// Calls `each` with the last change of every key that still exists: structure first, then gateways and devices.
+    pub(crate) fn replay(&mut self, mut each: impl FnMut(v1::Change)) -> Result<Replayed, Fault> {
+        let end = self.file.metadata()?.len();
+        let mut last: HashMap<Key, (u64, bool)> = HashMap::new();
+        let mut structure = Vec::new();
+        let mut change_count = 0;
+        self.scan(end, |record| {
+            if record.kind == KIND_CHANGE {
+                let change = v1::Change::decode(record.body).map_err(|_| Fault::Corrupt(record.end))?;
+                let (key, removed) = key(&change).ok_or(Fault::Corrupt(record.end))?;
+                change_count += 1;
+                last.insert(key, (record.end, removed));
+                if key < Key::Gateway(0) && !removed {
+                    structure.push((key, record.end, change));
+                }
+            }
+            Ok(())
+        })?;
+        structure.retain(|(key, at, _)| last.get(key) == Some(&(*at, false)));
+        structure.sort_by_key(|(key, _, _)| *key);
+        structure.into_iter().for_each(|(_, _, change)| each(change));
+        self.scan(end, |record| {
+            if record.kind == KIND_CHANGE {
+                let change = v1::Change::decode(record.body).map_err(|_| Fault::Corrupt(record.end))?;
+                if let Some((key, false)) = key(&change)
+                    && key >= Key::Gateway(0)
+                    && last.get(&key) == Some(&(record.end, false))
+                {
+                    each(change);
+                }
+            }
+            Ok(())
+        })?;
+        self.file.seek(SeekFrom::End(0))?;
+        Ok(Replayed { change_count, live_count: last.values().filter(|(_, removed)| !removed).count() })
+    }
+
+    /// Writes the live changes to a fresh log that takes this one's place.
+    pub(crate) fn compact(&mut self) -> Result<(), Fault> {
+        let mut staging = self.stage(self.store)?;
+        let mut failed = None;
+        self.replay(|change| {
+            if failed.is_none() {
+                failed = staging.push(&change).err();
+            }
+        })?;
+        match failed {
+            Some(error) => Err(error.into()),
+            None => Ok(self.adopt(staging, self.revision)?),
+        }
+    }
+
+    /// Appends a delta and its commit; on disk when this returns.
+    pub(crate) fn append(&mut self, changes: &[v1::Change], revision: u64) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        for change in changes {
+            record(&mut bytes, KIND_CHANGE, &change.encode_to_vec());
+        }
+        record(&mut bytes, KIND_COMMIT, &revision.to_le_bytes());
+        let before = self.file.metadata()?.len();
+        let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
+        if let Err(error) = written {
+            // What was half written must not stand before the next commit.
+            self.file.set_len(before)?;
+            self.file.seek(SeekFrom::End(0))?;
+            return Err(error);
+        }
+        self.revision = revision;
+        Ok(())
+    }
+
+    /// Begins a snapshot beside the log.
+    pub(crate) fn stage(&self, store: u64) -> io::Result<Staging> {
+        let path = self.path.with_extension("new");
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        let mut writer = BufWriter::with_capacity(1 << 20, file);
+        writer.write_all(MAGIC)?;
+        writer.write_all(&store.to_le_bytes())?;
+        Ok(Staging { path, writer, store, bytes: Vec::new() })
+    }
+
+    /// Puts a whole snapshot in this log's place.
+    pub(crate) fn adopt(&mut self, mut staging: Staging, revision: u64) -> io::Result<()> {
+        staging.write(KIND_COMMIT, &revision.to_le_bytes())?;
+        let file = staging.writer.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.sync_all()?;
+        std::fs::rename(&staging.path, &self.path)?;
+        if let Some(dir) = self.path.parent() {
+            File::open(dir)?.sync_all()?;
+        }
+        self.file = file;
+        self.store = staging.store;
+        self.revision = revision;
+        Ok(())
+    }
+
+    /// Reads records up to `end` or the first incomplete one.
+    fn scan(&mut self, end: u64, mut each: impl FnMut(Record<'_>) -> Result<(), Fault>) -> Result<(), Fault> {
+        self.file.seek(SeekFrom::Start(HEADER_BYTES))?;
+        let mut reader = BufReader::with_capacity(1 << 20, &self.file);
+        let mut at = HEADER_BYTES;
+        let mut body = Vec::new();
+        while at < end {
+            let mut head = [0; RECORD_HEAD_BYTES];
+            if !read_whole(&mut reader, &mut head)? {
+                break;
+            }
+            let length = u32::from_le_bytes(head[..4].try_into().expect("four bytes")) as usize;
+            let crc = u32::from_le_bytes(head[4..8].try_into().expect("four bytes"));
+            if length > RECORD_BYTES_MAX {
+                return Err(Fault::Corrupt(at));
+            }
+            body.resize(length, 0);
+            if !read_whole(&mut reader, &mut body)? {
+                break;
+            }
+            let mut hasher = crc32fast::Hasher::new();
+            hasher.update(&head[8..]);
+            hasher.update(&body);
+            if hasher.finalize() != crc {
+                return Err(Fault::Corrupt(at));
+            }
+            at += (RECORD_HEAD_BYTES + length) as u64;
+            each(Record { kind: head[8], body: &body, end: at })?;
+        }
+        Ok(())
+    }
+}
+
+/// How much of a log was live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Replayed {
+    pub(crate) change_count: usize,
+    pub(crate) live_count: usize,
+}
+
+/// A snapshot on its way into the log.
+#[derive(Debug)]
+pub(crate) struct Staging {
+    path: PathBuf,
+    writer: BufWriter<File>,
+    store: u64,
+    bytes: Vec<u8>,
+}
+
+impl Staging {
+    /// Adds one change.
+    pub(crate) fn push(&mut self, change: &v1::Change) -> io::Result<()> {
+        self.write(KIND_CHANGE, &change.encode_to_vec())
+    }
+
+    fn write(&mut self, kind: u8, body: &[u8]) -> io::Result<()> {
+        self.bytes.clear();
+        record(&mut self.bytes, kind, body);
+        self.writer.write_all(&self.bytes)
+    }
+}
+
+struct Record<'a> {
+    kind: u8,
+    body: &'a [u8],
+    /// Offset of the next record.
+    end: u64,
+}
+
+fn record(out: &mut Vec<u8>, kind: u8, body: &[u8]) {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&[kind]);
+    hasher.update(body);
+    out.extend_from_slice(&(body.len() as u32).to_le_bytes());
+    out.extend_from_slice(&hasher.finalize().to_le_bytes());
+    out.push(kind);
+    out.extend_from_slice(body);
+}
+
+/// Whether `target` could be filled; an end before that is a torn tail.
+fn read_whole(reader: &mut impl Read, target: &mut [u8]) -> io::Result<bool> {
+    match reader.read_exact(target) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use v1::change::Body;
+
+    fn tenant(id: u32, name: &str) -> v1::Change {
+        v1::Change { body: Some(Body::Tenant(v1::Tenant { id, name: name.into() })) }
+    }
+
+    fn device(dev_eui: u64) -> v1::Change {
+        v1::Change { body: Some(Body::Device(v1::Device { dev_eui, ..Default::default() })) }
+    }
+
+    fn remove_device(dev_eui: u64) -> v1::Change {
+        v1::Change { body: Some(Body::RemoveDevice(dev_eui)) }
+    }
+
+    fn all(log: &mut PlanLog) -> Vec<v1::Change> {
+        let mut all = Vec::new();
+        log.replay(|change| all.push(change)).expect("readable");
+        all
+    }
+
+    #[test]
+    fn the_last_change_of_a_key_counts() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut log = PlanLog::open(dir.path()).expect("a new log");
+        log.append(&[device(1), tenant(1, "old"), device(2)], 1).expect("room");
+        log.append(&[tenant(1, "new"), remove_device(1), device(3)], 2).expect("room");
+        let expected = vec![tenant(1, "new"), device(2), device(3)];
+        assert_eq!(all(&mut log), expected);
+        log.compact().expect("room");
+        assert_eq!(all(&mut log), expected);
+        drop(log);
+        let mut log = PlanLog::open(dir.path()).expect("the same log");
+        assert_eq!((log.revision, all(&mut log)), (2, expected));
+    }
+
+    #[test]
+    fn a_torn_tail_never_happened() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("plan.log");
+        let mut log = PlanLog::open(dir.path()).expect("a new log");
+        log.append(&[tenant(1, "kept")], 1).expect("room");
+        let kept = std::fs::metadata(&path).expect("it is there").len();
+        log.append(&[tenant(1, "lost"), device(7)], 2).expect("room");
+        let whole = std::fs::read(&path).expect("readable");
+        for cut in kept as usize..whole.len() {
+            std::fs::write(&path, &whole[..cut]).expect("room");
+            let mut log = PlanLog::open(dir.path()).expect("a torn log");
+            assert_eq!((log.revision, all(&mut log)), (1, vec![tenant(1, "kept")]), "cut to {cut}");
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_is_found_and_set_aside() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("plan.log");
+        let mut log = PlanLog::open(dir.path()).expect("a new log");
+        log.append(&[tenant(1, "kept")], 1).expect("room");
+        let whole = std::fs::read(&path).expect("readable");
+        for at in 0..8 {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            std::fs::write(&path, &bytes).expect("room");
+            assert!(matches!(PlanLog::open(dir.path()), Err(Fault::NotOurs)));
+        }
+        let mut bytes = whole.clone();
+        bytes[HEADER_BYTES as usize + 12] ^= 0x10;
+        std::fs::write(&path, &bytes).expect("room");
+        assert!(matches!(PlanLog::open(dir.path()), Err(Fault::Corrupt(HEADER_BYTES))));
+        let aside = PlanLog::set_aside(dir.path()).expect("renamed");
+        assert!(aside.exists());
+        assert_eq!(PlanLog::open(dir.path()).expect("a new log").revision, 0);
+    }
+
+    #[test]
+    fn a_snapshot_replaces_everything_at_once() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut log = PlanLog::open(dir.path()).expect("a new log");
+        log.append(&[tenant(1, "old"), device(1)], 5).expect("room");
+        let mut staging = log.stage(77).expect("room");
+        staging.push(&tenant(2, "new")).expect("room");
+        assert_eq!(all(&mut log), vec![tenant(1, "old"), device(1)], "the old one serves until then");
+        log.adopt(staging, 9).expect("room");
+        log.append(&[device(4)], 10).expect("room");
+        drop(log);
+        let mut log = PlanLog::open(dir.path()).expect("the same log");
+        assert_eq!((log.store, log.revision), (77, 10));
+        assert_eq!(all(&mut log), vec![tenant(2, "new"), device(4)]);
+    }
+}

@@ -1,0 +1,190 @@
+//! Downlinks that consumers and the control plane ask for, on their way to the device's lane and their answers back.
+
+use crate::hop::{CommandHop, Hop, Ports, ReplyHop, ReplyTo};
+use crate::metrics::{Counters, Done, Drop};
+use crate::{Now, Shard, shard_of_lane};
+use base::{Eui64, UnixMicros};
+use driver::Driver;
+use session::{Refusal, lane_of_eui};
+
+/// Why a downlink was not accepted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Refused {
+    /// No such device, or none that the stream covers: which of both is nobody's business.
+    UnknownDevice = 1,
+    /// The device is disabled.
+    Disabled = 2,
+    /// Its queue is full.
+    QueueFull = 3,
+    /// No data rate of its region carries so much.
+    TooLong = 4,
+    /// FPort is outside 1..=223.
+    BadPort = 5,
+    /// It has no session and no way to get one.
+    NoSession = 6,
+    /// The stream's sessions may not send downlinks.
+    NotPermitted = 7,
+    /// The shard of the device is too busy to listen.
+    Busy = 8,
+}
+
+impl Refused {
+    /// As the contract and the streams spell it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UnknownDevice => "unknown_device",
+            Self::Disabled => "disabled",
+            Self::QueueFull => "queue_full",
+            Self::TooLong => "too_long",
+            Self::BadPort => "bad_port",
+            Self::NoSession => "no_session",
+            Self::NotPermitted => "not_permitted",
+            Self::Busy => "busy",
+        }
+    }
+
+    /// The field of a stream's downlink that is to blame.
+    pub(crate) const fn field(self) -> &'static str {
+        match self {
+            Self::UnknownDevice | Self::Disabled | Self::QueueFull | Self::NoSession => "DeviceEUI",
+            Self::TooLong => "Data",
+            Self::BadPort => "Port",
+            Self::NotPermitted | Self::Busy => "Type",
+        }
+    }
+
+    pub(crate) const fn from_wire(value: u8) -> Option<Self> {
+        Some(match value {
+            1 => Self::UnknownDevice,
+            2 => Self::Disabled,
+            3 => Self::QueueFull,
+            4 => Self::TooLong,
+            5 => Self::BadPort,
+            6 => Self::NoSession,
+            7 => Self::NotPermitted,
+            8 => Self::Busy,
+            _ => return None,
+        })
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::UnknownDevice => Self::UnknownDevice,
+            Refusal::Disabled => Self::Disabled,
+            Refusal::QueueFull => Self::QueueFull,
+            Refusal::TooLong => Self::TooLong,
+            Refusal::BadPort => Self::BadPort,
+            Refusal::NoSession => Self::NoSession,
+        }
+    }
+}
+
+/// The way out for a connection's commands.
+pub(crate) struct Outgoing<'a> {
+    pub(crate) ports: &'a mut Ports,
+    pub(crate) counters: &'a Counters,
+    pub(crate) shard: u8,
+    pub(crate) shard_count: usize,
+}
+
+/// A command as a connection gives it.
+pub(crate) struct Asked<'a> {
+    pub(crate) index: u32,
+    pub(crate) generation: u32,
+    pub(crate) stream: u32,
+    pub(crate) dev_eui: Eui64,
+    pub(crate) fport: u8,
+    pub(crate) confirmed: bool,
+    pub(crate) expires: Option<UnixMicros>,
+    pub(crate) id: &'a [u8],
+    pub(crate) payload: &'a [u8],
+}
+
+impl Outgoing<'_> {
+    /// Sends a command to where its device is looked up. False if that shard cannot take it now.
+    pub(crate) fn send(&mut self, asked: &Asked<'_>) -> bool {
+        let command = CommandHop {
+            reply_to: ReplyTo { shard: self.shard, index: asked.index, generation: asked.generation },
+            stream: asked.stream,
+            dev_eui: asked.dev_eui,
+            fport: asked.fport,
+            confirmed: asked.confirmed,
+            redirected: false,
+            expires: asked.expires.unwrap_or_default(),
+            id: asked.id,
+            payload: asked.payload,
+        };
+        let target = shard_of_lane(lane_of_eui(asked.dev_eui).0, self.shard_count);
+        let sent = self.ports.send(target, &Hop::Command(command)).is_ok();
+        if !sent {
+            self.counters.drops.count(Drop::HopCommand);
+        }
+        sent
+    }
+}
+
+impl<D: Driver> Shard<D> {
+    /// A command has arrived at the shard that should know its device.
+    pub(crate) fn command(&mut self, command: &CommandHop<'_>, now: Now) {
+        let outcome = match self.network.state(command.dev_eui) {
+            Some(state) => {
+                let plan = &self.load.plan;
+                let permitted = plan.stream_of_id(command.stream).is_some_and(|index| {
+                    plan.may_command(index, command.dev_eui, state.application, state.tenant)
+                });
+                if permitted {
+                    self.enqueue(command, now)
+                } else {
+                    self.counters.drops.count(Drop::DownlinkNotPermitted);
+                    Err(Refused::UnknownDevice)
+                }
+            }
+            None => match self.network.redirect(command.dev_eui).filter(|_| !command.redirected) {
+                Some(lane) => {
+                    let onward = Hop::Command(CommandHop { redirected: true, ..command.clone() });
+                    if self.ports.send(shard_of_lane(lane.0, self.shard_count), &onward).is_ok() {
+                        return;
+                    }
+                    self.counters.drops.count(Drop::HopCommand);
+                    Err(Refused::Busy)
+                }
+                None => Err(Refused::UnknownDevice),
+            },
+        };
+        self.answer(command, outcome);
+    }
+
+    fn enqueue(&mut self, command: &CommandHop<'_>, now: Now) -> Result<u64, Refused> {
+        let queued = session::Command {
+            dev_eui: command.dev_eui,
+            fport: command.fport,
+            confirmed: command.confirmed,
+            payload: command.payload,
+            expires: (command.expires != UnixMicros::default()).then_some(command.expires),
+        };
+        let (network, rules, _) = self.split(now);
+        let outcome = network.enqueue(&queued, &rules, now.monotonic, now.unix).map_err(Refused::from);
+        match outcome {
+            Ok(_) => self.counters.done.count(Done::CommandsAccepted),
+            Err(_) => self.counters.drops.count(Drop::DownlinkRefused),
+        }
+        outcome
+    }
+
+    fn answer(&mut self, command: &CommandHop<'_>, outcome: Result<u64, Refused>) {
+        let reply = ReplyHop {
+            reply_to: command.reply_to,
+            outcome: outcome.err().map_or(0, |refused| refused as u8),
+            downlink: outcome.unwrap_or(0),
+            dev_eui: command.dev_eui,
+            id: command.id,
+        };
+        if self.ports.send(usize::from(command.reply_to.shard), &Hop::Reply(reply)).is_err() {
+            self.counters.drops.count(Drop::HopReply);
+        }
+    }
+}

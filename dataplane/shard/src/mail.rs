@@ -1,0 +1,250 @@
+//! What the control thread asks of a shard, a bounded number of messages per turn.
+//!
+//! Nothing is freed here that was allocated there: plans, queries and reports go back in the box they came in.
+
+use crate::control::{
+    CommandRequest, ConnectionAnswer, DeviceAnswer, FromShard, GatewayAnswer, Load, QUEUE_LISTED_MAX, Query,
+    QueuedAnswer, StreamAnswer, ToShard,
+};
+use crate::metrics::{Done, Gauges, Report};
+use crate::streams::NONE;
+use crate::{MAIL_PER_TURN_MAX, Now, Refused, Shard, shard_of_lane};
+use base::Eui64;
+use driver::Driver;
+use plan::Upsert;
+use session::Upserted;
+use session::gateways::STATUS_BYTES_MAX;
+
+impl Load {
+    /// Notes whether someone on `shard` listens to a stream. A stream that this plan does not have yet is said again.
+    pub(crate) fn set_presence(&mut self, stream: u32, shard: u8, present: bool) {
+        if let Some(index) = self.plan.stream_of_id(stream) {
+            let shards = &mut self.presence[index as usize];
+            let bit = 1 << shard;
+            *shards = if present { *shards | bit } else { *shards & !bit };
+        }
+    }
+}
+
+impl<D: Driver> Shard<D> {
+    /// Takes mail. False when the shard was told to stop and every connection is gone.
+    pub(crate) fn take_mail(&mut self, now: Now) -> bool {
+        for _ in 0..MAIL_PER_TURN_MAX {
+            // An answer is never lost: without room for it the question waits.
+            if !self.mailbox.may_answer() {
+                break;
+            }
+            let Some(message) = self.mailbox.to.pop() else { break };
+            self.mail(message, now);
+        }
+        if self.stopping && self.clients.open_count == 0 && self.mailbox.may_answer() {
+            self.mailbox.push(FromShard::Stopped);
+            return false;
+        }
+        true
+    }
+
+    fn mail(&mut self, message: ToShard, now: Now) {
+        match message {
+            ToShard::Load(load) => self.put_in_force(load, now),
+            ToShard::Upsert(upsert) => self.upsert(&upsert, now),
+            // A record of a device that is gone, or has other keys by now, is of no use.
+            ToShard::Restore(record) => drop(self.network.restore(&record)),
+            ToShard::Mark(revision) => self.mailbox.push(FromShard::Acknowledged(revision)),
+            ToShard::Query(mut query) => {
+                self.query(&mut query);
+                self.mailbox.push(FromShard::Queried(query));
+            }
+            ToShard::Report(mut report) => {
+                self.report(&mut report);
+                self.mailbox.push(FromShard::Reported(report));
+            }
+            ToShard::Command(mut command) => {
+                command.outcome = self.command_request(&command, now);
+                self.mailbox.push(FromShard::Commanded(command));
+            }
+            ToShard::Flush { request, dev_eui } => {
+                let (network, _, mut outlets) = self.split(now);
+                let count = network.flush(dev_eui, &mut outlets, now.unix).unwrap_or(0);
+                self.mailbox.push(FromShard::Flushed { request, count });
+            }
+            ToShard::Stop => {
+                self.stopping = true;
+                let (clients, driver, mut context) = self.with_clients(now);
+                clients.shut_all(driver, &mut context);
+            }
+        }
+    }
+
+    fn put_in_force(&mut self, load: Box<Load>, now: Now) {
+        let before = core::mem::replace(&mut self.load, load);
+        let (clients, _, mut context) = self.with_clients(now);
+        clients.carry_over(&before, &mut context);
+        self.counters.done.count(Done::PlansLoaded);
+        self.mailbox.push(FromShard::Retired(before));
+    }
+
+    fn upsert(&mut self, upsert: &Upsert, now: Now) {
+        match upsert {
+            Upsert::Device(device) => {
+                let own = self.options.index;
+                let shard_count = self.shard_count;
+                let (network, _, mut outlets) = self.split(now);
+                let upserted = network.upsert(device, &mut outlets, now.unix);
+                let before = match upserted {
+                    Ok(Upserted::Home { before } | Upserted::Redirected { before }) => before,
+                    Ok(Upserted::Elsewhere) => None,
+                    Err(session::Full) => {
+                        self.mailbox.push(FromShard::UpsertFull(device.dev_eui));
+                        None
+                    }
+                };
+                let home = shard_of_lane(device.home().0, shard_count);
+                if let Some(before) = before.filter(|lane| {
+                    let shard = shard_of_lane(lane.0, shard_count);
+                    shard != own && shard != home
+                }) {
+                    self.mailbox.push(FromShard::Moved { dev_eui: device.dev_eui, before });
+                }
+            }
+            Upsert::RemoveDevice(eui) => {
+                let (network, _, mut outlets) = self.split(now);
+                network.remove(*eui, &mut outlets, now.unix);
+            }
+            Upsert::Gateway(gateway) => {
+                if !self.gateways.upsert(gateway.eui, gateway.tenant, gateway.eirp_max_dbm) {
+                    self.mailbox.push(FromShard::UpsertFull(gateway.eui));
+                }
+            }
+            Upsert::RemoveGateway(eui) => drop(self.gateways.remove(*eui)),
+        }
+    }
+
+    fn command_request(&mut self, command: &CommandRequest, now: Now) -> Result<u64, Refused> {
+        if self.network.state(command.dev_eui).is_none() {
+            return Err(Refused::UnknownDevice);
+        }
+        let queued = session::Command {
+            dev_eui: command.dev_eui,
+            fport: command.fport,
+            confirmed: command.confirmed,
+            payload: &command.payload,
+            expires: command.expires,
+        };
+        let (network, rules, _) = self.split(now);
+        let outcome = network.enqueue(&queued, &rules, now.monotonic, now.unix).map_err(Refused::from);
+        if outcome.is_ok() {
+            self.counters.done.count(Done::CommandsAccepted);
+        }
+        outcome
+    }
+
+    fn query(&mut self, query: &mut Query) {
+        query.shard = self.options.index;
+        for eui in &query.devices {
+            if let Some(answer) = self.device_answer(*eui) {
+                query.device_answers.push(answer);
+            }
+        }
+        for eui in &query.gateways {
+            if let Some(link) = self.gateways.link(*eui) {
+                let mut status = [0; STATUS_BYTES_MAX];
+                let text = link.status();
+                status[..text.len()].copy_from_slice(text);
+                query.gateway_answers.push(GatewayAnswer {
+                    eui: *eui,
+                    online: link.online,
+                    last_seen: link.last_seen,
+                    address: link.path().map(|path| path.address),
+                    uplinks: link.uplinks,
+                    downlinks: link.downlinks,
+                    status,
+                    status_bytes: text.len() as u16,
+                });
+            }
+        }
+        for id in &query.streams {
+            let Some(index) = self.load.plan.stream_of_id(*id) else { continue };
+            let state = &self.load.streams[index as usize];
+            query.stream_answers.push(StreamAnswer {
+                id: *id,
+                delivered: state.delivered,
+                delivered_bytes: state.delivered_bytes,
+                dropped_queue_full: state.dropped_queue_full,
+                dropped_pool_exhausted: state.dropped_pool_exhausted,
+                dropped_no_room: state.dropped_no_room,
+                downlinks: state.downlinks,
+            });
+            let mut rest = state.head;
+            while rest != NONE && query.connection_answers.len() < query.connection_answers.capacity() {
+                let client = &self.clients.table[rest as usize];
+                query.connection_answers.push(ConnectionAnswer {
+                    stream: *id,
+                    peer: client.peer,
+                    since: client.since,
+                    delivered: client.delivered,
+                    dropped: client.dropped,
+                    queued_bytes: client.plain.len() as u32,
+                });
+                rest = client.next;
+            }
+        }
+    }
+
+    fn device_answer(&self, dev_eui: Eui64) -> Option<DeviceAnswer> {
+        let state = self.network.state(dev_eui)?;
+        let mut queue = [None; QUEUE_LISTED_MAX];
+        for (place, waiting) in queue.iter_mut().zip(state.queue.iter()) {
+            let mut payload = [0; session::PAYLOAD_BYTES_MAX];
+            let bytes = waiting.payload();
+            payload[..bytes.len()].copy_from_slice(bytes);
+            *place = Some(QueuedAnswer {
+                id: waiting.id,
+                fport: waiting.fport,
+                confirmed: waiting.confirmed,
+                attempts: waiting.attempts,
+                payload_bytes: bytes.len() as u8,
+                payload,
+            });
+        }
+        Some(DeviceAnswer {
+            dev_eui,
+            active: state.active,
+            dev_addr: state.dev_addr.0,
+            session: state.session,
+            fcnt_up: state.fcnt_up,
+            fcnt_down: state.fcnt_down,
+            last_seen: state.last_seen,
+            gateway: state.gateway,
+            rssi_deci: state.rssi_deci,
+            snr_deci: state.snr_deci,
+            queue,
+        })
+    }
+
+    fn report(&mut self, report: &mut Report) {
+        report.shard = self.options.index;
+        report.values.clear();
+        report.take(&self.counters.drops);
+        report.take(&self.counters.done);
+        report.take(&self.counters.datagrams);
+        report.take(&self.counters.rxpk);
+        report.take(self.gateways.counters());
+        let counts = self.network.counts();
+        report.take(&counts.drops);
+        report.take(&counts.achieved);
+        report.gauges = Gauges {
+            connections: self.clients.open_count as u64,
+            devices: self.network.device_count() as u64,
+            sessions: self.network.session_count() as u64,
+            gateways: self.gateways.count() as u64,
+            gateways_online: self.gateways.online_count() as u64,
+            queue_blocks_free: self.clients.pool.free_count() as u64,
+            plan_revision: self.load.plan.revision,
+            busy_ns: self.busy_ns,
+        };
+        // Copied into the room that came with the report: equal bounds need none of their own.
+        report.latencies.reset();
+        report.latencies.add(&self.latencies);
+    }
+}
