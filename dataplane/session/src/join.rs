@@ -33,10 +33,10 @@ impl Network {
             Ok(device) => window.device = device,
             Err(drop) => self.counts.drops.count(drop),
         }
-        let application = admitted.map_or(0, |device| self.devices[device].application);
         match self.windows.open(hash, window) {
             Some(place) => {
-                self.arm(Timer::Window(place), turn.now.after(turn.rules.dedup_window(application)));
+                let span = admitted.map_or(turn.rules.dedup_window(0), |device| self.join_span(device, turn));
+                self.arm(Timer::Window(place), turn.now.after(span));
                 // From here on this DevNonce is used, whatever becomes of the answer.
                 if let Ok(device) = admitted {
                     self.devices[device].remember_nonce(request.dev_nonce());

@@ -24,20 +24,23 @@ mod index;
 mod join;
 mod lane;
 mod network;
+mod queue;
 mod record;
 mod rules;
 mod slab;
 mod spec;
+mod state;
 mod timers;
 mod uplink;
 mod windows;
 
 pub use counted::{Achievement, Drop};
 pub use lane::{LANE_COUNT, Lane, Lanes, addr_count, addr_in_lane, lane_of_addr, lane_of_eui, lane_of_frame};
-pub use network::{Counts, DownlinkQueue, Network, QueuedDownlink, State};
+pub use network::{Counts, Network};
 pub use record::{BadRecord, DEV_NONCE_COUNT, KeptSession, NotRestored, RECORD_BYTES, SessionRecord};
 pub use rules::{About, DEDUP_WINDOW, Heard, Outcome, Rules, Sink, Transmit, TransmitError};
 pub use spec::{Activation, Command, DeviceSpec, Full, Limits, PAYLOAD_BYTES_MAX, Refusal, Upserted};
+pub use state::{DownlinkQueue, QueuedDownlink, State};
 
 /// No place in a table.
 const NONE: u32 = u32::MAX;

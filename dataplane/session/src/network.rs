@@ -1,26 +1,26 @@
 //! The network server of one shard: its tables, its devices, and the calls that others make.
 //!
 //! Here: devices and sessions as they are configured, restored, asked for and removed. What frames do to them is in
-//! `uplink` and `join`; what answers them in `answer` and `flight`.
+//! `uplink` and `join`; what answers them in `answer`, `queue` and `flight`; what can be asked in `state`.
 
 use crate::NONE;
 use crate::counted::{Achievement, Drop};
 use crate::device::{Device, ENABLED, LIVE, OTAA, Receive, Session};
-use crate::downlinks::{Downlinks, Fresh, Queue};
+use crate::downlinks::Downlinks;
 use crate::flight::{self, Flight};
 use crate::index::Index;
-use crate::lane::{Lane, Lanes, lane_of_addr, lane_of_eui};
+use crate::lane::{Lane, Lanes, lane_of_eui};
 use crate::record::{KeptSession, NotRestored, SessionRecord};
 use crate::rules::{About, Heard, Outcome, Rules, Sink};
 use crate::slab::Slab;
-use crate::spec::{Activation, Command, DeviceSpec, Full, Limits, PAYLOAD_BYTES_MAX, Refusal, Upserted};
+use crate::spec::{Activation, DeviceSpec, Full, Limits, Upserted};
 use crate::timers::Timers;
 use crate::windows::Windows;
 use base::counters::Counters;
 use base::mix::mix64;
 use base::{Eui64, Monotonic, UnixMicros};
 use event::{Copy, Event, Failure, Kind};
-use lorawan::{AesKey, DevAddr, Direction};
+use lorawan::{AesKey, DevAddr};
 use std::sync::Arc;
 
 /// The network server of one shard.
@@ -46,7 +46,7 @@ pub struct Network {
     /// Tells attempts to transmit apart.
     pub(crate) attempt_count: u32,
     /// Numbers downlinks.
-    downlink_tick: u64,
+    pub(crate) downlink_tick: u64,
 }
 
 /// Both sets of counters: the network server writes, others read.
@@ -277,54 +277,6 @@ impl Network {
     pub fn records(&self) -> impl Iterator<Item = SessionRecord> + '_ {
         (0..self.devices.used()).filter(|place| self.devices[*place].is(LIVE)).map(|place| self.record(place))
     }
-
-    /// Queues a downlink; it leaves with the answer to the device's next uplink. A device that has not joined yet keeps it
-    /// for its first session. Returns its id, which is greater than every earlier one and fits 53 bits.
-    ///
-    /// # Errors
-    /// Why it was not queued.
-    pub fn enqueue(
-        &mut self,
-        command: &Command<'_>,
-        rules: &dyn Rules,
-        now: Monotonic,
-        unix: UnixMicros,
-    ) -> Result<u64, Refusal> {
-        let queued = self.try_enqueue(command, rules, now, unix);
-        match queued {
-            Ok(_) => self.counts.achieved.count(Achievement::DownlinksQueued),
-            Err(_) => self.counts.drops.count(Drop::DownlinkRefused),
-        }
-        queued
-    }
-
-    /// Empties a device's queue; says how many were in it, or `None` if no such device lives here.
-    pub fn flush(&mut self, dev_eui: Eui64, sink: &mut dyn Sink, unix: UnixMicros) -> Option<u32> {
-        let place = self.device(dev_eui)?;
-        Some(self.fail_queue(place, Failure::Flushed, sink, unix))
-    }
-
-    /// What is known of a device that lives here.
-    #[must_use]
-    pub fn state(&self, dev_eui: Eui64) -> Option<State<'_>> {
-        let device = &self.devices[self.device(dev_eui)?];
-        let place = if device.session == NONE { device.pending } else { device.session };
-        let session = (place != NONE).then(|| &self.sessions[place]);
-        Some(State {
-            tenant: device.tenant,
-            application: device.application,
-            active: session.is_some(),
-            dev_addr: session.map_or(DevAddr(0), |session| session.dev_addr),
-            session: session.map_or(device.session_count, |session| session.number),
-            fcnt_up: session.map_or(0, |session| session.fcnt_up),
-            fcnt_down: session.map_or(0, |session| session.fcnt_down),
-            last_seen: session.map_or(UnixMicros(0), |session| session.last_seen),
-            gateway: session.map_or(Eui64::default(), |session| session.last_gateway),
-            rssi_deci: session.map_or(0, |session| session.rssi_deci),
-            snr_deci: session.map_or(0, |session| session.snr_deci),
-            queue: DownlinkQueue { downlinks: &self.downlinks, queue: device.queue },
-        })
-    }
 }
 
 impl Turn<'_> {
@@ -516,101 +468,6 @@ impl Network {
     }
 }
 
-// Queued downlinks.
-impl Network {
-    fn try_enqueue(
-        &mut self,
-        command: &Command<'_>,
-        rules: &dyn Rules,
-        now: Monotonic,
-        unix: UnixMicros,
-    ) -> Result<u64, Refusal> {
-        if !(1..=223).contains(&command.fport) {
-            return Err(Refusal::BadPort);
-        }
-        let place = self.device(command.dev_eui).ok_or(Refusal::UnknownDevice)?;
-        let device = &self.devices[place];
-        if !device.is(ENABLED) {
-            return Err(Refusal::Disabled);
-        }
-        let profile = rules.profile(device.profile).ok_or(Refusal::NoSession)?;
-        let sizes = (0..16).filter_map(|rate| profile.plan().payload_bytes_max(rate, Direction::Down, 0));
-        if command.payload.len() > sizes.max().unwrap_or(0).min(PAYLOAD_BYTES_MAX) {
-            return Err(Refusal::TooLong);
-        }
-        if device.queue.count >= u16::from(profile.queue_count_max()) {
-            return Err(Refusal::QueueFull);
-        }
-        let fresh = Fresh {
-            id: self.next_downlink_id(lane_of_device(device, &self.sessions), unix),
-            expires: command.expires.unwrap_or_default(),
-            device: place,
-            fport: command.fport,
-            confirmed: command.confirmed,
-            payload: command.payload,
-        };
-        let queue = &mut self.devices[place].queue;
-        let downlink = self.downlinks.push(queue, &fresh).ok_or(Refusal::QueueFull)?;
-        if let Some(expires) = command.expires {
-            let left = core::time::Duration::from_micros(expires.0.saturating_sub(unix.0));
-            self.arm(Timer::Downlink(downlink), now.after(left));
-        }
-        Ok(fresh.id)
-    }
-
-    /// Sixteen a millisecond and six bits of lane: unique over shards and restarts, and a number that JSON readers keep
-    /// exact (below 2^53 until the year 2112).
-    fn next_downlink_id(&mut self, lane: Lane, unix: UnixMicros) -> u64 {
-        self.downlink_tick = (self.downlink_tick + 1).max(unix.millis() << 4);
-        self.downlink_tick << 6 | u64::from(lane.0)
-    }
-
-    /// Gives up everything that is queued; says how many.
-    fn fail_queue(&mut self, place: u32, failure: Failure, sink: &mut dyn Sink, unix: UnixMicros) -> u32 {
-        self.end_flight(place);
-        let mut count = 0;
-        while self.devices[place].queue.head != NONE {
-            self.fail_downlink(self.devices[place].queue.head, failure, sink, unix);
-            count += 1;
-        }
-        count
-    }
-
-    /// Gives up one queued downlink.
-    pub(crate) fn fail_downlink(&mut self, place: u32, failure: Failure, sink: &mut dyn Sink, unix: UnixMicros) {
-        self.counts.drops.count(Drop::DownlinkFailed);
-        let event = self.downlink_event(Kind::DownlinkFailed, place, unix);
-        sink.event(&Event { failure: Some(failure), ..event });
-        self.take_downlink(place);
-    }
-
-    /// Takes a downlink out of its queue.
-    pub(crate) fn take_downlink(&mut self, place: u32) {
-        self.disarm(Timer::Downlink(place));
-        let device = self.downlinks[place].device;
-        self.downlinks.remove(&mut self.devices[device].queue, place);
-    }
-
-    pub(crate) fn downlink_event(&self, kind: Kind, place: u32, unix: UnixMicros) -> Event<'static> {
-        let downlink = &self.downlinks[place];
-        Event {
-            downlink: downlink.id,
-            fcnt: downlink.fcnt,
-            fport: Some(downlink.fport),
-            mtype: if downlink.confirmed { 5 } else { 3 },
-            ..self.event(kind, downlink.device, unix)
-        }
-    }
-
-    fn downlink_expired(&mut self, place: u32, turn: &mut Turn<'_>) {
-        let device = self.downlinks[place].device;
-        // While a gateway is asked to send it, its fate is the gateway's word.
-        if !self.in_flight(device, place) {
-            self.fail_downlink(place, Failure::Expired, turn.sink, turn.unix);
-        }
-    }
-}
-
 // Timers: windows, then flights, then downlinks share one row of numbers.
 impl Network {
     pub(crate) fn arm(&mut self, timer: Timer, at: Monotonic) {
@@ -649,106 +506,4 @@ fn hash_eui(dev_eui: Eui64) -> u64 {
 
 fn hash_addr(dev_addr: DevAddr) -> u64 {
     mix64(u64::from(dev_addr.0) ^ 0x2545_F491_4F6C_DD1D)
-}
-
-fn lane_of_device(device: &Device, sessions: &Slab<Session>) -> Lane {
-    if device.is(OTAA) || device.session == NONE {
-        lane_of_eui(device.dev_eui)
-    } else {
-        lane_of_addr(sessions[device.session].dev_addr)
-    }
-}
-
-/// What is known of a device.
-#[derive(Clone, Copy, Debug)]
-pub struct State<'a> {
-    /// Its owner.
-    pub tenant: u32,
-    /// Its application.
-    pub application: u32,
-    /// Whether it has a session.
-    pub active: bool,
-    /// Network address.
-    pub dev_addr: DevAddr,
-    /// Counts its sessions.
-    pub session: u32,
-    /// The least FCntUp that will be accepted.
-    pub fcnt_up: u32,
-    /// The next FCntDown.
-    pub fcnt_down: u32,
-    /// When its last uplink came; 0 is never.
-    pub last_seen: UnixMicros,
-    /// The best gateway then.
-    pub gateway: Eui64,
-    /// How strongly that heard it, tenths of dBm.
-    pub rssi_deci: i16,
-    /// How clearly, tenths of dB.
-    pub snr_deci: i16,
-    /// Downlinks that wait.
-    pub queue: DownlinkQueue<'a>,
-}
-
-/// Downlinks that wait for a device, the next one first.
-#[derive(Clone, Copy, Debug)]
-pub struct DownlinkQueue<'a> {
-    downlinks: &'a Downlinks,
-    queue: Queue,
-}
-
-/// A downlink that waits.
-#[derive(Clone, Copy, Debug)]
-pub struct QueuedDownlink {
-    /// Its id.
-    pub id: u64,
-    /// FPort.
-    pub fport: u8,
-    /// Whether the device shall acknowledge it.
-    pub confirmed: bool,
-    /// Frames that carried it so far.
-    pub attempts: u8,
-    /// After this it is of no use; 0 is never.
-    pub expires: UnixMicros,
-    bytes: [u8; PAYLOAD_BYTES_MAX],
-    len: usize,
-}
-
-impl QueuedDownlink {
-    /// In the clear.
-    #[must_use]
-    pub fn payload(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-}
-
-impl<'a> DownlinkQueue<'a> {
-    /// How many.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        usize::from(self.queue.count)
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.queue.count == 0
-    }
-
-    /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = QueuedDownlink> + use<'a> {
-        let downlinks = self.downlinks;
-        downlinks.iter(&self.queue).map(|place| {
-            let downlink = &downlinks[place];
-            let mut bytes = [0; PAYLOAD_BYTES_MAX];
-            let len = downlinks.payload(place, &mut bytes);
-            QueuedDownlink {
-                id: downlink.id,
-                fport: downlink.fport,
-                confirmed: downlink.confirmed,
-                attempts: downlink.attempts,
-                expires: downlink.expires,
-                bytes,
-                len,
-            }
-        })
-    }
 }

@@ -221,13 +221,18 @@ impl Network {
     /// The dedup window of a device's application, cut so that an answer can still be built in time for RX1.
     fn span(&self, place: u32, turn: &Turn<'_>) -> Duration {
         let device = &self.devices[place];
-        let asked = turn.rules.dedup_window(device.application);
         let delay_s = match turn.rules.profile(device.profile) {
             Some(_) if device.is(OTAA) && device.session != NONE => self.sessions[device.session].receive.rx1_delay_s,
-            Some(profile) => profile.rx1_delay_s(),
-            None => return asked,
+            profile => profile.map_or(1, lorawan::Profile::rx1_delay_s),
         };
-        asked.min(Duration::from_secs(u64::from(delay_s.max(1))) - ANSWER_MARGIN)
+        cut(turn.rules.dedup_window(device.application), delay_s)
+    }
+
+    /// The same for a JoinRequest.
+    pub(crate) fn join_span(&self, place: u32, turn: &Turn<'_>) -> Duration {
+        let device = &self.devices[place];
+        let delay_s = turn.rules.profile(device.profile).map_or(1, |profile| profile.plan().join_accept_delay_s);
+        cut(turn.rules.dedup_window(device.application), delay_s)
     }
 
     /// The old session has served: the first uplink under the new keys proves that the device has them (L2 §6.2.3).
@@ -237,6 +242,11 @@ impl Network {
         self.end_flight(place);
         let confirmed = self.devices[place].pending;
         self.set_sessions(place, confirmed, NONE);
+        // What was sent under the old keys cannot be acknowledged under the new ones.
+        let head = self.devices[place].queue.head;
+        if head != NONE {
+            self.downlinks[head].sent = false;
+        }
     }
 
     /// Takes the MAC commands of an uplink; says what must be answered.
@@ -460,6 +470,10 @@ impl Network {
         }
         unknown_event(Copy::First, 0, heard, turn);
     }
+}
+
+fn cut(window: Duration, delay_s: u8) -> Duration {
+    window.min(Duration::from_secs(u64::from(delay_s.max(1))) - ANSWER_MARGIN)
 }
 
 fn unknown_event(copy: Copy, copy_index: u8, heard: &Heard<'_>, turn: &mut Turn<'_>) {

@@ -1,0 +1,141 @@
+//! Queued downlinks: accepted or refused, given up, taken out. The pool that holds them is `downlinks`.
+
+use crate::NONE;
+use crate::counted::{Achievement, Drop};
+use crate::device::{Device, ENABLED, OTAA, Session};
+use crate::downlinks::Fresh;
+use crate::lane::{Lane, lane_of_addr, lane_of_eui};
+use crate::network::{Network, Timer, Turn};
+use crate::rules::{Rules, Sink};
+use crate::slab::Slab;
+use crate::spec::{Command, PAYLOAD_BYTES_MAX, Refusal};
+use base::{Eui64, Monotonic, UnixMicros};
+use event::{Event, Failure, Kind};
+use lorawan::Direction;
+
+impl Network {
+    /// Queues a downlink; it leaves with the answer to the device's next uplink. A device that has not joined yet keeps it
+    /// for its first session. Returns its id, which is greater than every earlier one and fits 53 bits.
+    ///
+    /// # Errors
+    /// Why it was not queued.
+    pub fn enqueue(
+        &mut self,
+        command: &Command<'_>,
+        rules: &dyn Rules,
+        now: Monotonic,
+        unix: UnixMicros,
+    ) -> Result<u64, Refusal> {
+        let queued = self.try_enqueue(command, rules, now, unix);
+        match queued {
+            Ok(_) => self.counts.achieved.count(Achievement::DownlinksQueued),
+            Err(_) => self.counts.drops.count(Drop::DownlinkRefused),
+        }
+        queued
+    }
+
+    /// Empties a device's queue; says how many were in it, or `None` if no such device lives here.
+    pub fn flush(&mut self, dev_eui: Eui64, sink: &mut dyn Sink, unix: UnixMicros) -> Option<u32> {
+        let place = self.device(dev_eui)?;
+        Some(self.fail_queue(place, Failure::Flushed, sink, unix))
+    }
+    fn try_enqueue(
+        &mut self,
+        command: &Command<'_>,
+        rules: &dyn Rules,
+        now: Monotonic,
+        unix: UnixMicros,
+    ) -> Result<u64, Refusal> {
+        if !(1..=223).contains(&command.fport) {
+            return Err(Refusal::BadPort);
+        }
+        let place = self.device(command.dev_eui).ok_or(Refusal::UnknownDevice)?;
+        let device = &self.devices[place];
+        if !device.is(ENABLED) {
+            return Err(Refusal::Disabled);
+        }
+        let profile = rules.profile(device.profile).ok_or(Refusal::NoSession)?;
+        let sizes = (0..16).filter_map(|rate| profile.plan().payload_bytes_max(rate, Direction::Down, 0));
+        if command.payload.len() > sizes.max().unwrap_or(0).min(PAYLOAD_BYTES_MAX) {
+            return Err(Refusal::TooLong);
+        }
+        if device.queue.count >= u16::from(profile.queue_count_max()) {
+            return Err(Refusal::QueueFull);
+        }
+        let fresh = Fresh {
+            id: self.next_downlink_id(lane_of_device(device, &self.sessions), unix),
+            expires: command.expires.unwrap_or_default(),
+            device: place,
+            fport: command.fport,
+            confirmed: command.confirmed,
+            payload: command.payload,
+        };
+        let queue = &mut self.devices[place].queue;
+        let downlink = self.downlinks.push(queue, &fresh).ok_or(Refusal::QueueFull)?;
+        if let Some(expires) = command.expires {
+            let left = core::time::Duration::from_micros(expires.0.saturating_sub(unix.0));
+            self.arm(Timer::Downlink(downlink), now.after(left));
+        }
+        Ok(fresh.id)
+    }
+
+    /// Sixteen a millisecond and six bits of lane: unique over shards and restarts, and a number that JSON readers keep
+    /// exact (below 2^53 until the year 2112).
+    fn next_downlink_id(&mut self, lane: Lane, unix: UnixMicros) -> u64 {
+        self.downlink_tick = (self.downlink_tick + 1).max(unix.millis() << 4);
+        self.downlink_tick << 6 | u64::from(lane.0)
+    }
+
+    /// Gives up everything that is queued; says how many.
+    pub(crate) fn fail_queue(&mut self, place: u32, failure: Failure, sink: &mut dyn Sink, unix: UnixMicros) -> u32 {
+        self.end_flight(place);
+        let mut count = 0;
+        while self.devices[place].queue.head != NONE {
+            self.fail_downlink(self.devices[place].queue.head, failure, sink, unix);
+            count += 1;
+        }
+        count
+    }
+
+    /// Gives up one queued downlink.
+    pub(crate) fn fail_downlink(&mut self, place: u32, failure: Failure, sink: &mut dyn Sink, unix: UnixMicros) {
+        self.counts.drops.count(Drop::DownlinkFailed);
+        let event = self.downlink_event(Kind::DownlinkFailed, place, unix);
+        sink.event(&Event { failure: Some(failure), ..event });
+        self.take_downlink(place);
+    }
+
+    /// Takes a downlink out of its queue.
+    pub(crate) fn take_downlink(&mut self, place: u32) {
+        self.disarm(Timer::Downlink(place));
+        let device = self.downlinks[place].device;
+        self.downlinks.remove(&mut self.devices[device].queue, place);
+    }
+
+    pub(crate) fn downlink_event(&self, kind: Kind, place: u32, unix: UnixMicros) -> Event<'static> {
+        let downlink = &self.downlinks[place];
+        Event {
+            downlink: downlink.id,
+            fcnt: downlink.fcnt,
+            fport: Some(downlink.fport),
+            mtype: if downlink.confirmed { 5 } else { 3 },
+            ..self.event(kind, downlink.device, unix)
+        }
+    }
+
+    pub(crate) fn downlink_expired(&mut self, place: u32, turn: &mut Turn<'_>) {
+        let device = self.downlinks[place].device;
+        // While a gateway is asked to send it, its fate is the gateway's word.
+        if !self.in_flight(device, place) {
+            self.fail_downlink(place, Failure::Expired, turn.sink, turn.unix);
+        }
+    }
+}
+
+fn lane_of_device(device: &Device, sessions: &Slab<Session>) -> Lane {
+    if device.is(OTAA) || device.session == NONE {
+        lane_of_eui(device.dev_eui)
+    } else {
+        lane_of_addr(sessions[device.session].dev_addr)
+    }
+}
