@@ -17,7 +17,6 @@ use crate::streams::NONE;
 use crate::tls::Outlet;
 use base::UnixMicros;
 use base::blocks::{Pool, Queue};
-use core::fmt::Write;
 use driver::{Connection, Driver, Lease};
 use sha2::{Digest, Sha256};
 use wire::downlink::{self, Downlink};
@@ -358,11 +357,8 @@ impl Clients {
                 let state = &mut context.load.streams[self.table[index].stream as usize];
                 state.downlinks += 1;
                 let id = core::str::from_utf8(reply.id).ok().filter(|id| !id.is_empty());
-                let mut number = emit::Inline::default();
-                // Twenty digits fit, and an id has at most sixteen.
-                let _written = write!(number, "{}", reply.downlink);
                 self.answer_json(index, context, |out| {
-                    downlink::write_accepted(number.as_str(), reply.dev_eui, id, out)
+                    downlink::write_accepted(reply.downlink, reply.dev_eui, id, out)
                 });
             }
             Some(refused) => self.answer_refused(index, refused, reply.id, context),

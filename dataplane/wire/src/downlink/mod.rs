@@ -120,10 +120,10 @@ pub fn id_of<'a>(json: &[u8], scratch: &'a mut Scratch) -> Option<&'a str> {
 ///
 /// # Errors
 /// [`NoRoom`] if it does not fit; [`ANSWER_BYTES_MAX`] always does.
-pub fn write_accepted(downlink_id: &str, dev_eui: Eui64, id: Option<&str>, out: &mut [u8]) -> Result<usize, NoRoom> {
+pub fn write_accepted(downlink_id: u64, dev_eui: Eui64, id: Option<&str>, out: &mut [u8]) -> Result<usize, NoRoom> {
     let mut json = Writer::new(out);
     json.object().key("Event").string("accepted");
-    json.key("DownlinkId").string(downlink_id);
+    json.key("DownlinkId").unsigned(downlink_id);
     json.key("DeviceEUI").hex(&dev_eui.0);
     if let Some(id) = id {
         json.key("Id").string(id);

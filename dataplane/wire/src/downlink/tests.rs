@@ -89,16 +89,16 @@ fn answers_repeat_the_askers_name() {
     );
     let count = write_refused(NOT_JSON, None, &mut out).expect("room");
     assert_eq!(core::str::from_utf8(&out[..count]), Ok(r#"{"Event":"error","Error":"must be a JSON object"}"#));
-    let count = write_accepted("00C0FFEE", Eui64::new(0xAB), Some("mine"), &mut out).expect("room");
+    let count = write_accepted(12, Eui64::new(0xAB), Some("mine"), &mut out).expect("room");
     assert_eq!(
         core::str::from_utf8(&out[..count]),
-        Ok(r#"{"Event":"accepted","DownlinkId":"00C0FFEE","DeviceEUI":"00000000000000AB","Id":"mine"}"#)
+        Ok(r#"{"Event":"accepted","DownlinkId":12,"DeviceEUI":"00000000000000AB","Id":"mine"}"#)
     );
     for room in 0..count {
-        assert!(write_accepted("00C0FFEE", Eui64::new(0xAB), Some("mine"), &mut out[..room]).is_err());
+        assert!(write_accepted(12, Eui64::new(0xAB), Some("mine"), &mut out[..room]).is_err());
     }
     let longest = "\u{1}".repeat(ID_BYTES_MAX);
-    assert!(write_accepted(&longest[..20], Eui64::new(0), Some(&longest), &mut out).is_ok());
+    assert!(write_accepted(u64::MAX, Eui64::new(0), Some(&longest), &mut out).is_ok());
     assert_eq!(id_of(b"{", &mut scratch), None);
     assert_eq!(id_of(br#"{"Id":5}"#, &mut scratch), None);
 }
