@@ -1,0 +1,144 @@
+//! Shapes that all resources share: what is said of a stored thing beside its value, and pages of things.
+
+use crate::problem::Problem;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+/// What is said of every stored thing.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Meta {
+    /// The revision that changed it last; also its ETag.
+    pub(crate) revision: u64,
+    /// Whether that revision is in force on every shard of the dataplane. If not it is stored and pending.
+    pub(crate) applied: bool,
+    /// RFC 3339.
+    pub(crate) created_at: String,
+    /// RFC 3339.
+    pub(crate) updated_at: String,
+}
+
+impl Meta {
+    pub(crate) fn of<I, T>(stored: &model::Stored<I, T>, in_force: u64) -> Self {
+        Self {
+            revision: stored.revision,
+            applied: stored.revision <= in_force,
+            created_at: rfc3339(stored.created_us),
+            updated_at: rfc3339(stored.updated_us),
+        }
+    }
+}
+
+/// A stored thing with its value.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct View<T> {
+    /// A UUID of version 7.
+    pub(crate) id: String,
+    #[serde(flatten)]
+    pub(crate) value: T,
+    #[serde(flatten)]
+    pub(crate) meta: Meta,
+}
+
+/// A part of a list.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Page<T> {
+    /// The things.
+    pub(crate) items: Vec<T>,
+    /// To be given as `after` for the next part; null after the last.
+    pub(crate) next: Option<String>,
+}
+
+impl<T> Page<T> {
+    /// A page of what was read with one item more than `limit`, if there was one.
+    pub(crate) fn cut<R>(mut rows: Vec<R>, limit: usize, cursor: impl Fn(&R) -> String) -> (Vec<R>, Option<String>) {
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next = if more { rows.last().map(cursor) } else { None };
+        (rows, next)
+    }
+}
+
+/// Which part of a list.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ListParams {
+    /// Things in one answer, 1 to 1000; 100 if absent.
+    #[serde(default)]
+    limit: Option<usize>,
+    /// The `next` of the answer before.
+    #[serde(default)]
+    pub(crate) after: Option<String>,
+    /// Only things of this tenant (operators).
+    #[serde(default)]
+    pub(crate) tenant: Option<String>,
+}
+
+impl ListParams {
+    pub(crate) fn limit(&self) -> Result<usize, Problem> {
+        limit(self.limit)
+    }
+
+    /// The number after which the list goes on.
+    pub(crate) fn after_number(&self) -> Result<u32, Problem> {
+        self.after.as_deref().map_or(Ok(0), |text| text.parse().map_err(|_| bad_cursor()))
+    }
+
+    /// The EUI after which the list goes on.
+    pub(crate) fn after_eui(&self) -> Result<Option<base::Eui64>, Problem> {
+        after_eui(self.after.as_deref())
+    }
+}
+
+pub(crate) fn after_eui(after: Option<&str>) -> Result<Option<base::Eui64>, Problem> {
+    after.map(|text| text.parse().map_err(|_| bad_cursor())).transpose()
+}
+
+pub(crate) fn limit(asked: Option<usize>) -> Result<usize, Problem> {
+    match asked {
+        None => Ok(100),
+        Some(limit) if (1..=1000).contains(&limit) => Ok(limit),
+        Some(_) => Err(Problem::field("limit", "must be 1 to 1000")),
+    }
+}
+
+fn bad_cursor() -> Problem {
+    Problem::field("after", "must be the `next` of another answer")
+}
+
+/// Unix microseconds as RFC 3339 in UTC, to the millisecond.
+pub(crate) fn rfc3339(us: u64) -> String {
+    let (seconds, millis) = (us / 1_000_000, us / 1000 % 1000);
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Days to a civil date, after Howard Hinnant's "chrono-compatible low-level date algorithms".
+    let shifted = days + 719_468;
+    let era = shifted / 146_097;
+    let day_of_era = shifted % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+}
+
+/// As [`rfc3339`]; 0 is never.
+pub(crate) fn seen(us: u64) -> Option<String> {
+    (us != 0).then(|| rfc3339(us))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_times() {
+        // Seconds as `date -u -d @N` shows them.
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(rfc3339(951_782_400_000_000), "2000-02-29T00:00:00.000Z");
+        assert_eq!(rfc3339(1_709_251_199_999_999), "2024-02-29T23:59:59.999Z");
+        assert_eq!(rfc3339(4_107_542_400_000_000), "2100-03-01T00:00:00.000Z");
+    }
+}
