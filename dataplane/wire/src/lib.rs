@@ -14,6 +14,7 @@
 
 pub mod base64;
 pub mod downlink;
+pub mod fuzzing;
 pub mod http;
 pub mod json;
 mod put;

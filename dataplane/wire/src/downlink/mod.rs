@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   {"Type":3,"DeviceEUI":"70B3D57ED0000001","Port":10,"Data":"0102","Id":"mine","Expires":1700000000}
-//!   {"Event":"accepted","DownlinkId":"…","DeviceEUI":"70B3D57ED0000001","Id":"mine"}
+//!   {"Event":"accepted","DownlinkId":12,"DeviceEUI":"70B3D57ED0000001","Id":"mine"}
 //!   {"Event":"error","Field":"Port","Error":"must be 1 to 223","Id":"mine"}
 //! ```
 //!

@@ -106,7 +106,7 @@ fn reads_the_rfcs_frames() {
     ] {
         let bytes = vector(name);
         for step in 1..=bytes.len() {
-            assert_eq!(read(role, &bytes, step), [expected.clone()], "{name}");
+            assert_eq!(read(role, &bytes, step), core::slice::from_ref(&expected), "{name}");
         }
     }
     for (name, count) in [("binary_256_head", 256), ("binary_64k_head", 65_536)] {
