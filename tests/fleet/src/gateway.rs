@@ -267,13 +267,7 @@ impl Gateway {
         plan.uplink_channel(frequency_hz, data_rate).is_some_and(|channel| mask.has(channel))
     }
 
-    /// Whether it transmits at this moment, and so hears nothing.
-    #[must_use]
-    pub fn transmits(&self, now: Monotonic) -> bool {
-        self.queue.iter().any(|(start, end)| *start <= now && now < *end)
-    }
-
-    /// A frame's reception ended now.
+    /// A frame's reception ended now. Unlike a real concentrator it also hears while it transmits.
     pub fn hear(&mut self, heard: Heard, now: Monotonic) {
         self.counts.received += 1;
         if !heard.crc_ok {
