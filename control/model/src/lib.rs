@@ -3,10 +3,11 @@
 //! Owns what a value of each must satisfy, and how it is said to the dataplane ([`change`]). Never knows where it is
 //! stored or how it came: parsers take plain values and answer with a [`Fault`] that names the field and what is allowed.
 //! What only the dataplane's compiler can judge (templates, regions, references) is judged by it, in `plan`, through
-//! [`Checker`], before anything is stored.
+//! [`Compiler`], before anything is stored.
 
 mod bounded;
 pub mod change;
+mod compiler;
 mod device;
 mod fault;
 mod gateway;
@@ -18,8 +19,12 @@ mod stream;
 mod tenancy;
 mod text;
 
+#[cfg(test)]
+mod tests;
+
 pub use bounded::Bounded;
 pub use change::Checker;
+pub use compiler::Compiler;
 pub use device::{Activation, DevAddr, Device};
 pub use fault::{Fault, Faults};
 pub use gateway::{Gateway, Place};
