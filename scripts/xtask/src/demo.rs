@@ -87,9 +87,12 @@ pub(crate) fn set_up(api: &Api, file: &Path) -> Result<Demo, String> {
     }
     let stream = json!({
         "name": NAME, "tenant": tenant, "level": "application", "application": application, "copies": "best",
-        "token": demo.token,
     });
-    ensure(api, "/streams", &of_tenant, &stream)?;
+    let stream = ensure(api, "/streams", &of_tenant, &stream)?;
+    let tokens = format!("/streams/{}/tokens", text(&stream)?);
+    if api.named(&tokens, NAME)?.is_none() {
+        api.post(&tokens, &json!({ "name": NAME, "token": demo.token }))?;
+    }
     if demo.api_key.is_empty() {
         let path = "/api-keys";
         if let Some(forgotten) = api.named(&format!("{path}{of_tenant}"), NAME)? {

@@ -98,7 +98,8 @@ impl World {
         }
         let stream = self.api.post("/api/v1/streams", &body);
         let path = format!("/api/v1/streams/{}", stream["id"].as_str().expect("an id"));
-        let token = stream["token"].as_str().expect("a token").to_owned();
+        let token = self.api.post(&format!("{path}/tokens"), &json!({}));
+        let token = token["token"].as_str().expect("a token").to_owned();
         Stream { path, token }
     }
 

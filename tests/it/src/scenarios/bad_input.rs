@@ -16,7 +16,7 @@ use std::time::Duration;
 #[track_caller]
 fn dropped(world: &World, family: &str, reason: &str, count: u64) {
     let family = format!("trunkline_{family}_total");
-    reaches(world.system.metrics_port, &family, &[&format!("reason=\"{reason}\"")], count);
+    reaches(world.system.metrics_port, &family, &[&format!("=\"{reason}\"")], count);
 }
 
 #[test]

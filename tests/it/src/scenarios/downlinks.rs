@@ -188,8 +188,8 @@ fn the_api_queues_lists_and_flushes_downlinks() {
     let (mut gateway, mut device) = (world.gateway(1), world.abp(1));
     let mut socket = world.open(&world.stream(&json!({})));
     let path = format!("/api/v1/devices/{}/downlinks", device.eui());
-    let first = world.api.post(&path, &json!({ "port": 7, "data": "0102" }));
-    world.api.post(&path, &json!({ "port": 8, "data": "03", "confirmed": true }));
+    let first = world.api.post(&path, &json!({ "fport": 7, "data": "0102" }));
+    world.api.post(&path, &json!({ "fport": 8, "data": "03", "confirmed": true }));
     let sent = fetch(&mut gateway, &mut device, Say::default());
     gateway.tx_ack(&sent, "NONE");
     assert_eq!(device.downlink(&sent.phy).expect("for the device").payload, [1, 2]);

@@ -116,7 +116,7 @@ fn the_console_shows_itself_in_a_browser() {
     let mut browser = Browser::start(&world.system.directory.0);
     browser.open(&format!("http://127.0.0.1:{}/", world.system.rest_port));
     browser.wait("document.readyState === 'complete' && document.body.innerText.includes('Trunkline')");
-    let document = world.api.get("/api/openapi.json");
+    let document = world.api.get("/api/v1/openapi.json");
     assert!(document["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")), "{}", document["openapi"]);
     browser.open(&format!("http://127.0.0.1:{}/api/docs", world.system.rest_port));
     browser.wait("document.readyState === 'complete' && document.body.innerText.includes('/api/v1/streams')");

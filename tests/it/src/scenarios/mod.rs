@@ -1,5 +1,6 @@
 //! What must be seen from outside, a file per part of the promise.
 
+mod allocation;
 mod bad_input;
 mod downlinks;
 mod faults;
