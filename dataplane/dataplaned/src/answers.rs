@@ -114,19 +114,17 @@ impl Pending {
 }
 
 fn device(answer: &shard::DeviceAnswer) -> v1::DeviceState {
-    let state = &answer.state;
-    let session = state.session.as_ref();
     v1::DeviceState {
-        dev_eui: state.dev_eui.to_u64(),
-        active: session.is_some(),
-        dev_addr: session.map_or(0, |session| session.dev_addr),
-        session: session.map_or(0, |session| session.number),
-        fcnt_up: session.map_or(0, |session| session.fcnt_up),
-        fcnt_down: session.map_or(0, |session| session.fcnt_down),
-        last_seen_us: state.last_seen.0,
-        gateway: state.last_gateway.to_u64(),
-        rssi_deci: i32::from(state.rssi_deci),
-        snr_deci: i32::from(state.snr_deci),
+        dev_eui: answer.dev_eui.to_u64(),
+        active: answer.active,
+        dev_addr: answer.dev_addr,
+        session: answer.session,
+        fcnt_up: answer.fcnt_up,
+        fcnt_down: answer.fcnt_down,
+        last_seen_us: answer.last_seen.0,
+        gateway: answer.gateway.to_u64(),
+        rssi_deci: i32::from(answer.rssi_deci),
+        snr_deci: i32::from(answer.snr_deci),
         queue: (answer.queue.iter().flatten())
             .map(|queued| v1::QueuedDownlink {
                 id: queued.id,

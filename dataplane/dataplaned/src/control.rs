@@ -13,7 +13,7 @@ use contract::v1::from_dataplane::Body as Said;
 use contract::v1::to_dataplane::Body as Told;
 use crossbeam::channel::{Receiver, Sender};
 use plan::{Config, Refusal, Upsert};
-use session::lane::{lane_of_addr, lane_of_eui};
+use session::{lane_of_addr, lane_of_eui};
 use shard::{FromShard, Load, Mailbox, Report, ToShard};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -66,8 +66,6 @@ pub(crate) struct Control {
     pending: HashMap<u64, (Instant, Pending)>,
     request_count: u64,
     scraping: Option<(Scrape, Vec<Report>, Instant)>,
-    /// Kept from the last scrape, so that a scrape does not allocate histograms anew.
-    spare_reports: Vec<Report>,
     session_synced: Instant,
     session_fault: bool,
     stopped_count: usize,
@@ -100,7 +98,6 @@ impl Control {
             pending: HashMap::new(),
             request_count: 0,
             scraping: None,
-            spare_reports: Vec::new(),
             session_synced: Instant::now(),
             session_fault: false,
             stopped_count: 0,
@@ -466,11 +463,17 @@ impl Control {
             FromShard::Reported(report) => {
                 if let Some((_, reports, _)) = &mut self.scraping {
                     reports.push(*report);
+                } else {
+                    tracing::warn!(shard = source, "a report came too late for its scrape");
                 }
                 self.finish_scrape(false);
             }
             FromShard::UpsertFull(eui) => {
                 tracing::error!(%eui, shard = source, "no room for this device or gateway; raise --devices-max");
+            }
+            FromShard::Moved { dev_eui, before } => {
+                let target = self.shard_of_lane(before.0);
+                self.push(target, ToShard::Upsert(Upsert::RemoveDevice(dev_eui)));
             }
             FromShard::Session(record) => {
                 if let Err(error) = self.session_log.append(&record) {
@@ -518,8 +521,7 @@ impl Control {
             let Ok(scrape) = self.scrapes.try_recv() else { return };
             self.scraping = Some((scrape, Vec::new(), Instant::now()));
             for target in 0..self.seats.len() {
-                let report = self.spare_reports.pop().unwrap_or_default();
-                self.push(target, ToShard::Report(Box::new(report)));
+                self.push(target, ToShard::Report(Box::default()));
             }
         }
     }

@@ -112,8 +112,8 @@ fn read_all(file: &mut File) -> io::Result<Found> {
         found.entry_count += 1;
         let (crc, wire) = entry.split_first_chunk::<4>().expect("an entry is longer");
         let wire: &[u8; RECORD_BYTES] = wire.try_into().expect("an entry's rest is a record");
-        let record = if crc32fast::hash(wire) == u32::from_le_bytes(*crc) { SessionRecord::from_wire(wire) } else { None };
-        match record {
+        let intact = crc32fast::hash(wire) == u32::from_le_bytes(*crc);
+        match intact.then(|| SessionRecord::from_wire(wire).ok()).flatten() {
             Some(record) => drop(found.records.insert(record.dev_eui, record)),
             None => found.corrupt_count += 1,
         }

@@ -1,0 +1,70 @@
+//! The command line.
+
+use clap::Parser;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Trunkline's dataplane: gateways in, streams out, one shard per core.
+#[derive(Debug, Parser)]
+#[command(name = "trunkline-dataplane", version)]
+pub(crate) struct Arguments {
+    /// Where the stored plan and the sessions are kept.
+    #[arg(long, env = "TRUNKLINE_DATA_DIR", default_value = "data")]
+    pub(crate) data_dir: PathBuf,
+
+    /// Shards, one pinned to each core; 0 is one per available core. More than cores is allowed.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) cores: usize,
+
+    /// Socket on which the control plane is obeyed.
+    #[arg(long, default_value = "data/control.sock")]
+    pub(crate) control_socket: PathBuf,
+
+    /// Where gateways send Semtech UDP.
+    #[arg(long, default_value = "[::]:1700")]
+    pub(crate) udp_listen: SocketAddr,
+
+    /// Where streams are opened by Secure WebSocket.
+    #[arg(long, default_value = "[::]:8443")]
+    pub(crate) wss_listen: SocketAddr,
+
+    /// Certificate chain of the WSS listener, PEM.
+    #[arg(long, default_value = "data/cert.pem")]
+    pub(crate) cert: PathBuf,
+
+    /// Its private key, PEM.
+    #[arg(long, default_value = "data/key.pem")]
+    pub(crate) key: PathBuf,
+
+    /// Where Prometheus scrapes `/metrics`.
+    #[arg(long, default_value = "127.0.0.1:9464")]
+    pub(crate) metrics_listen: SocketAddr,
+
+    /// Where streams are opened by plain WebSocket; only loopback addresses. Off if absent.
+    #[arg(long)]
+    pub(crate) plain_listen: Option<SocketAddr>,
+
+    /// Devices that all shards together can hold. Memory is used as they come.
+    #[arg(long, default_value_t = 2_000_000)]
+    pub(crate) devices_max: usize,
+
+    /// Gateways that all shards together can hold.
+    #[arg(long, default_value_t = 65_536)]
+    pub(crate) gateways_max: usize,
+
+    /// Consumer connections that all shards together can hold; the descriptor limit may lower it.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub(crate) connections_max: u32,
+
+    /// Memory for consumers' queues, MiB, all shards together.
+    #[arg(long, default_value_t = 1024)]
+    pub(crate) queue_memory_mib: usize,
+
+    /// Answer on /echo, for public WebSocket suites.
+    #[arg(long)]
+    pub(crate) echo: bool,
+
+    /// Logs as JSON objects, one per line.
+    #[arg(long)]
+    pub(crate) log_json: bool,
+}
