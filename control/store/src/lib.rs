@@ -22,6 +22,9 @@ mod schema;
 mod seal;
 mod store;
 
+#[cfg(test)]
+mod tests;
+
 pub use devices::{DeviceFilter, Upserted};
 pub use error::{Error, OpenError};
 pub use kept::{Kept, Named, Scope};
