@@ -14,7 +14,10 @@ pub(crate) struct Pending {
 }
 
 enum SoFar {
-    Query { answer: v1::Answer, streams: BTreeMap<u32, v1::StreamState> },
+    Query {
+        answer: v1::Answer,
+        streams: BTreeMap<u32, v1::StreamState>,
+    },
     /// The one shard where the device lives accepts or refuses; the others do not know it.
     Command(Result<u64, Refused>),
     Flush(u32),
@@ -72,7 +75,8 @@ impl Pending {
             downlinks: gateway.downlinks,
         }));
         for stream in &part.stream_answers {
-            let state = streams.entry(stream.id).or_insert_with(|| v1::StreamState { id: stream.id, ..Default::default() });
+            let state =
+                streams.entry(stream.id).or_insert_with(|| v1::StreamState { id: stream.id, ..Default::default() });
             state.delivered += stream.delivered;
             state.delivered_bytes += stream.delivered_bytes;
             state.downlinks += stream.downlinks;

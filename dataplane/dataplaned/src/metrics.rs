@@ -158,7 +158,10 @@ fn strays(out: &mut String, strays: &[Strays]) {
         ("allocations", "Heap allocations on the shard since it serves (Rust and C).", 0),
         ("frees", "Heap frees on the shard since it serves (Rust and C).", 1),
     ] {
-        line(out, format_args!("# HELP trunkline_shard_{name}_total {help}\n# TYPE trunkline_shard_{name}_total counter"));
+        line(
+            out,
+            format_args!("# HELP trunkline_shard_{name}_total {help}\n# TYPE trunkline_shard_{name}_total counter"),
+        );
         for (shard, strays) in strays.iter().enumerate() {
             let cell = if of == 0 { &strays.allocations } else { &strays.frees };
             let value = cell.load(Ordering::Relaxed);

@@ -102,7 +102,8 @@ impl PlanLog {
     /// [`Fault`]; after [`Fault::Corrupt`] or [`Fault::NotOurs`] the caller may [`PlanLog::set_aside`] and open again.
     pub(crate) fn open(dir: &Path) -> Result<Self, Fault> {
         let path = dir.join("plan.log");
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)?;
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)?;
         if file.metadata()?.len() == 0 {
             file.write_all(MAGIC)?;
             file.write_all(&0u64.to_le_bytes())?;

@@ -221,7 +221,9 @@ fn slot_key(dir: &Path) -> Result<u32, String> {
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let mut key = [0; 4];
-            fs::File::open("/dev/urandom").and_then(|mut file| io::Read::read_exact(&mut file, &mut key)).map_err(say)?;
+            fs::File::open("/dev/urandom")
+                .and_then(|mut file| io::Read::read_exact(&mut file, &mut key))
+                .map_err(say)?;
             fs::write(&path, key).map_err(say)?;
             Ok(u32::from_le_bytes(key))
         }

@@ -43,7 +43,8 @@ impl SessionLog {
     /// When the file cannot be read or written, or is not one of ours.
     pub(crate) fn open(dir: &Path) -> io::Result<(Self, Found)> {
         let path = dir.join("sessions.log");
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)?;
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)?;
         if file.metadata()?.len() == 0 {
             file.write_all(MAGIC)?;
         }

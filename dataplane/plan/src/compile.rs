@@ -90,7 +90,8 @@ pub struct Plan {
 impl Plan {
     pub(crate) fn compile(config: &Config, revision: u64) -> Result<Self, Refusal> {
         let mut plan = Self { revision, settings: config.settings.clone(), ..Self::default() };
-        plan.applications = config.applications.iter().map(|(id, application)| (*id, Arc::clone(application))).collect();
+        plan.applications =
+            config.applications.iter().map(|(id, application)| (*id, Arc::clone(application))).collect();
         plan.profiles = config.profiles.iter().map(|(id, owned)| (*id, owned.profile.clone())).collect();
         let mut formats: BTreeMap<&FormatSpec, u32> = BTreeMap::new();
         let mut operator = Vec::new();
@@ -138,9 +139,7 @@ impl Plan {
     /// How long copies of an application's frames are gathered.
     #[must_use]
     pub fn dedup_window(&self, application: u32) -> Duration {
-        self.applications
-            .get(&application)
-            .map_or(Duration::from_millis(200), |application| application.dedup_window)
+        self.applications.get(&application).map_or(Duration::from_millis(200), |application| application.dedup_window)
     }
 
     /// The stream that a token with this SHA-256 opens, if it is enabled.
@@ -248,10 +247,7 @@ const fn entitled(stream: &StreamPlan, event: &Event<'_>) -> bool {
 
 /// Raw frames and gateways' own news belong to gateway, tenant and operator streams.
 const fn concerns_device(kind: Kind) -> bool {
-    matches!(
-        kind,
-        Kind::Uplink | Kind::Joined | Kind::DownlinkSent | Kind::DownlinkAcknowledged | Kind::DownlinkFailed
-    )
+    matches!(kind, Kind::Uplink | Kind::Joined | Kind::DownlinkSent | Kind::DownlinkAcknowledged | Kind::DownlinkFailed)
 }
 
 fn stream_plan(stream: &Stream, format: u32) -> StreamPlan {
@@ -275,8 +271,7 @@ fn stream_plan(stream: &Stream, format: u32) -> StreamPlan {
 fn compile_format(spec: &FormatSpec) -> Result<Format, Refusal> {
     let mut templates = core::array::from_fn(|_| None);
     let mut compile = |kind: Kind, text: &str, field: &str| {
-        let template =
-            Template::parse(text, &event::SCHEMA).map_err(|error| Refusal::new(field, error.to_string()))?;
+        let template = Template::parse(text, &event::SCHEMA).map_err(|error| Refusal::new(field, error.to_string()))?;
         templates[kind as usize] = Some(template);
         Ok::<(), Refusal>(())
     };

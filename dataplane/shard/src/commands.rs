@@ -133,9 +133,9 @@ impl<D: Driver> Shard<D> {
         let outcome = match self.network.state(command.dev_eui) {
             Some(state) => {
                 let plan = &self.load.plan;
-                let permitted = plan.stream_of_id(command.stream).is_some_and(|index| {
-                    plan.may_command(index, command.dev_eui, state.application, state.tenant)
-                });
+                let permitted = plan
+                    .stream_of_id(command.stream)
+                    .is_some_and(|index| plan.may_command(index, command.dev_eui, state.application, state.tenant));
                 if permitted {
                     self.enqueue(command, now)
                 } else {

@@ -7,7 +7,7 @@
 //! ```text
 //!   | tag 1 | fixed fields, little endian | bytes to the end |
 //!   Heard        reception 28, frequency 4, data rate 4, PHYPayload       gateway's shard  -> lane's shard
-//!   Event        event (see `event::layout`)                              lane's shard     -> consumers' shards
+//!   Event        sent 8, event (see `event::layout`)                              lane's shard     -> consumers' shards
 //!   Transmit     origin 1, power 1, antenna 1, rf chain 1, transmission 4, gateway 8, tmst 4, frequency 4, rate 4, PHYPayload
 //!   Transmitted  transmission 4, outcome 1                                gateway's shard  -> lane's shard
 //!   Command      reply-to 9, stream 4, id length 1, flags 1, fport 1, dev_eui 8, expires 8, id, payload
@@ -16,7 +16,7 @@
 //! ```
 
 use base::ring::{Receiver, Record, Sender, ring};
-use base::{DataRate, Eui64, UnixMicros};
+use base::{DataRate, Eui64, Monotonic, UnixMicros};
 use event::{Event, RECEPTION_BYTES, Reception};
 
 /// The longest record that is made here.
@@ -87,12 +87,20 @@ pub(crate) struct ReplyHop<'a> {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Hop<'a> {
     Heard(HeardHop<'a>),
-    Event(Event<'a>),
+    /// An event, and when it was sent: the clock is the machine's, the same for every shard.
+    Event(Monotonic, Event<'a>),
     Transmit(TransmitHop<'a>),
-    Transmitted { transmission: u32, outcome: u8 },
+    Transmitted {
+        transmission: u32,
+        outcome: u8,
+    },
     Command(CommandHop<'a>),
     Reply(ReplyHop<'a>),
-    Presence { shard: u8, stream: u32, present: bool },
+    Presence {
+        shard: u8,
+        stream: u32,
+        present: bool,
+    },
 }
 
 /// Appends fixed fields to a buffer that is known to be long enough.
@@ -160,8 +168,9 @@ impl<'a> Hop<'a> {
                 to.put(&heard.data_rate.to_wire());
                 to.put(heard.phy);
             }
-            Self::Event(event) => {
+            Self::Event(sent, event) => {
                 to.put(&[2]);
+                to.put(&sent.0.to_le_bytes());
                 let at = to.at;
                 to.at += event.write(&mut to.out[at..]).expect("an event fits a hop");
             }
@@ -218,7 +227,7 @@ impl<'a> Hop<'a> {
                 data_rate: DataRate::from_wire(from.take()?),
                 phy: from.0,
             }),
-            2 => Self::Event(Event::parse(from.0).ok()?),
+            2 => Self::Event(Monotonic(from.u64()?), Event::parse(from.0).ok()?),
             3 => Self::Transmit(TransmitHop {
                 origin: from.byte()?,
                 power_dbm: from.byte()? as i8,
@@ -295,7 +304,13 @@ pub(crate) struct Full;
 pub fn fabric(count: usize, capacity_bytes: usize) -> Vec<Ports> {
     assert!((1..=64).contains(&count), "1 to 64 shards");
     let mut ports: Vec<Ports> = (0..count)
-        .map(|own| Ports { senders: Vec::new(), receivers: Vec::new(), touched: 0, own, out: Box::new([0; HOP_BYTES_MAX]) })
+        .map(|own| Ports {
+            senders: Vec::new(),
+            receivers: Vec::new(),
+            touched: 0,
+            own,
+            out: Box::new([0; HOP_BYTES_MAX]),
+        })
         .collect();
     for source in 0..count {
         for target in 0..count {
@@ -369,7 +384,10 @@ mod tests {
                 data_rate: DataRate::Fsk { bps: 50_000 },
                 phy: &[1, 2, 3],
             }),
-            Hop::Event(Event { dev_eui: Eui64::new(5), payload: b"abc", ..Event::new(Kind::Joined, UnixMicros(4)) }),
+            Hop::Event(
+                Monotonic(6),
+                Event { dev_eui: Eui64::new(5), payload: b"abc", ..Event::new(Kind::Joined, UnixMicros(4)) },
+            ),
             Hop::Transmit(TransmitHop {
                 origin: 2,
                 power_dbm: -3,

@@ -96,13 +96,7 @@ impl Clients {
     }
 
     /// Decrypts `total` bytes of ciphertext. Returns the count of plaintext bytes, or `None` if the connection is over.
-    fn decrypt(
-        &mut self,
-        index: usize,
-        total: usize,
-        rooms: &mut Rooms,
-        context: &mut Context<'_>,
-    ) -> Option<usize> {
+    fn decrypt(&mut self, index: usize, total: usize, rooms: &mut Rooms, context: &mut Context<'_>) -> Option<usize> {
         let client = &mut self.table[index];
         let mut batch = Batch {
             plain: &mut rooms.plain,
@@ -242,14 +236,7 @@ impl Clients {
         HeadStep::Refused
     }
 
-    fn messages(
-        &mut self,
-        index: usize,
-        start: usize,
-        count: usize,
-        rooms: &mut Rooms,
-        context: &mut Context<'_>,
-    ) {
+    fn messages(&mut self, index: usize, start: usize, count: usize, rooms: &mut Rooms, context: &mut Context<'_>) {
         let mut assembler = self.table[index].assembler.take().expect("an open client assembles");
         let held = assembler.held();
         self.pool.pull(&mut self.table[index].partial, &mut rooms.message[..held]);
@@ -434,4 +421,3 @@ enum HeadStep {
 }
 
 const _: () = assert!(INCOMING_BYTES_MAX + (32 << 10) <= WORK_BYTES, "the rest and a buffer fit the room");
-

@@ -259,9 +259,9 @@ impl<D: Driver> Shard<D> {
                 let (network, rules, mut outlets) = self.split(now);
                 network.receive(&heard, &rules, &mut outlets, now.monotonic, now.unix);
             }
-            Hop::Event(event) => {
+            Hop::Event(sent, event) => {
                 let (_, _, mut outlets) = self.split(now);
-                outlets.deliver(&event);
+                outlets.deliver_hop(sent, &event);
             }
             Hop::Transmit(transmit) => self.transmit(&transmit),
             Hop::Transmitted { transmission, outcome } => {

@@ -7,12 +7,12 @@
 //!   event -> rendering (per format) -> frame -> queue ... flush -> record (<= 16 KiB, many messages) -> send
 //! ```
 
+use crate::Now;
 use crate::client::Phase;
 use crate::clients::Clients;
 use crate::metrics::{Counters, Done, Drop};
 use crate::streams::{NONE, Rendered, StreamState};
 use crate::tls::{RECORD_OVERHEAD_BYTES, RECORD_PLAIN_BYTES_MAX};
-use crate::Now;
 use base::Monotonic;
 use base::blocks::{Exhausted, Pool};
 use driver::{Driver, Lease};
@@ -34,13 +34,7 @@ const STALL_SEARCH_COUNT: usize = 1024;
 
 impl Clients {
     /// Gives an event to every listener of a covering stream.
-    pub(crate) fn deliver(
-        &mut self,
-        plan: &Plan,
-        states: &mut [StreamState],
-        event: &Event<'_>,
-        counters: &Counters,
-    ) {
+    pub(crate) fn deliver(&mut self, plan: &Plan, states: &mut [StreamState], event: &Event<'_>, counters: &Counters) {
         self.renderer.begin();
         plan.covering(event, |index, stream| {
             let state = &mut states[index as usize];
@@ -235,10 +229,7 @@ impl Clients {
         for _ in 0..STALL_SEARCH_COUNT.min(self.table.len()) {
             self.searched = if self.searched + 1 < self.table.len() { self.searched + 1 } else { 0 };
             let client = &mut self.table[self.searched];
-            if client.sending
-                && client.phase == Phase::Open
-                && now.monotonic.since(client.sending_since) > STALL
-            {
+            if client.sending && client.phase == Phase::Open && now.monotonic.since(client.sending_since) > STALL {
                 client.stalled = true;
                 client.deadline = now.monotonic;
             }

@@ -8,7 +8,7 @@ use crate::hop::{Hop, Ports, TransmitHop};
 use crate::metrics::{Counters, Done, Drop, Latencies};
 use crate::streams::{StreamState, listeners};
 use crate::{Now, shard_of_slot};
-use base::Eui64;
+use base::{Eui64, Monotonic};
 use driver::Driver;
 use driver::steering::slot_of;
 use event::{Copy, Event, Kind};
@@ -84,6 +84,13 @@ impl<D: Driver> Outlets<'_, D> {
         }
     }
 
+    /// Gives another shard's event to this shard's consumers.
+    pub(crate) fn deliver_hop(&mut self, sent: Monotonic, event: &Event<'_>) {
+        let late = self.driver.instant().since(sent).as_nanos() as u64;
+        self.latencies.hop.saturating_record(late.max(1));
+        self.deliver(event);
+    }
+
     fn send(&mut self, target: usize, hop: &Hop<'_>, reason: Drop) {
         if self.ports.send(target, hop).is_err() {
             self.counters.drops.count(reason);
@@ -115,7 +122,7 @@ impl<D: Driver> Sink for Outlets<'_, D> {
         self.counters.done.count(Done::EventsMatched);
         let others = shards & !(1 << self.own);
         if others != 0 {
-            let refused = self.ports.send_each(others, &Hop::Event(event.clone()));
+            let refused = self.ports.send_each(others, &Hop::Event(self.driver.instant(), event.clone()));
             self.counters.done.add(Done::EventsForwarded, u64::from(others.count_ones()) - refused);
             self.counters.drops.add(Drop::HopEvent, refused);
         }
