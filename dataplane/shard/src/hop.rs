@@ -436,13 +436,13 @@ mod tests {
             assert_eq!(ports[usize::from(source)].take_touched(), 0b111 & !(1 << source));
         }
         let mut record = [0; base::ring::RECORD_BYTES_MAX];
-        for target in 0..3usize {
+        for (target, ports) in ports.iter_mut().enumerate() {
             for source in 0..3u8 {
-                let count = ports[target].receive(usize::from(source), &mut record).expect("one record");
+                let count = ports.receive(usize::from(source), &mut record).expect("one record");
                 let expected = Hop::Presence { shard: source, stream: target as u32, present: true };
                 assert_eq!(Hop::parse(&record[..count]), Some(expected));
             }
-            assert!(ports[target].quiet());
+            assert!(ports.quiet());
         }
     }
 
