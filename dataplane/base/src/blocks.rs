@@ -14,7 +14,8 @@ const NONE: u32 = u32::MAX;
 /// The blocks, and the list of those that are free.
 #[derive(Debug)]
 pub struct Pool {
-    blocks: Vec<[u8; BLOCK_BYTES]>,
+    /// End to end: as one run of zeros, whose pages the host hands out when they are first written.
+    bytes: Vec<u8>,
     next: Vec<u32>,
     free: u32,
     free_count: usize,
@@ -69,7 +70,7 @@ impl Pool {
             *last = NONE;
         }
         let free = if count == 0 { NONE } else { 0 };
-        Self { blocks: vec![[0; BLOCK_BYTES]; count], next, free, free_count: count }
+        Self { bytes: vec![0; count * BLOCK_BYTES], next, free, free_count: count }
     }
 
     /// Blocks that no queue holds.
@@ -80,8 +81,8 @@ impl Pool {
 
     /// Blocks in all.
     #[must_use]
-    pub fn count(&self) -> usize {
-        self.blocks.len()
+    pub const fn count(&self) -> usize {
+        self.next.len()
     }
 
     /// Appends all of `parts`, in order, or nothing.
@@ -102,7 +103,7 @@ impl Pool {
                 }
                 let end = usize::from(queue.end);
                 let count = rest.len().min(BLOCK_BYTES - end);
-                self.blocks[queue.tail as usize][end..end + count].copy_from_slice(&rest[..count]);
+                self.block_mut(queue.tail)[end..end + count].copy_from_slice(&rest[..count]);
                 queue.end += count as u16;
                 rest = &rest[count..];
             }
@@ -118,7 +119,7 @@ impl Pool {
             return &[];
         }
         let end = if queue.head == queue.tail { usize::from(queue.end) } else { BLOCK_BYTES };
-        &self.blocks[queue.head as usize][usize::from(queue.start)..end]
+        &self.block(queue.head)[usize::from(queue.start)..end]
     }
 
     /// Copies the oldest bytes into `target` without taking them. Returns the count.
@@ -127,7 +128,7 @@ impl Pool {
         while block != NONE && done < target.len() {
             let end = if block == queue.tail { usize::from(queue.end) } else { BLOCK_BYTES };
             let count = (end - start).min(target.len() - done);
-            target[done..done + count].copy_from_slice(&self.blocks[block as usize][start..start + count]);
+            target[done..done + count].copy_from_slice(&self.block(block)[start..start + count]);
             done += count;
             start = 0;
             block = if block == queue.tail { NONE } else { self.next[block as usize] };
@@ -163,6 +164,14 @@ impl Pool {
     /// Gives every block back.
     pub fn clear(&mut self, queue: &mut Queue) {
         self.consume(queue, queue.len());
+    }
+
+    fn block(&self, block: u32) -> &[u8] {
+        &self.bytes[block as usize * BLOCK_BYTES..][..BLOCK_BYTES]
+    }
+
+    fn block_mut(&mut self, block: u32) -> &mut [u8] {
+        &mut self.bytes[block as usize * BLOCK_BYTES..][..BLOCK_BYTES]
     }
 
     fn extend(&mut self, queue: &mut Queue) {
