@@ -14,7 +14,7 @@ use base::blocks::Queue;
 use base::{Monotonic, UnixMicros};
 use driver::Connection;
 use std::net::{Ipv4Addr, SocketAddr};
-use wire::websocket::{Assembler, DeflateParams};
+use wire::websocket::{Assembler, DeflateParams, Opcode, Reader};
 
 /// Where a connection is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,6 +33,14 @@ pub(crate) enum Phase {
     Closing,
 }
 
+/// How an open connection's frames are read.
+pub(crate) enum Reading {
+    /// Message by message.
+    Messages(Assembler),
+    /// As they come, to be sent back at once under this opcode: an echo without compression holds no message.
+    Echo(Reader, Opcode),
+}
+
 /// One connection.
 pub(crate) struct Client {
     pub(crate) connection: Connection,
@@ -47,6 +55,8 @@ pub(crate) struct Client {
     pub(crate) close_sent: bool,
     /// It echoes instead of listening.
     pub(crate) echo: bool,
+    /// It is not read from, because it does not read what it asked for.
+    pub(crate) paused: bool,
     /// close_notify is sent, or does not apply.
     pub(crate) notified: bool,
     /// Its stream's policy says that it is too slow to stay.
@@ -59,7 +69,8 @@ pub(crate) struct Client {
     pub(crate) pings: u8,
     pub(crate) deflate: Option<DeflateParams>,
     pub(crate) tls: Option<Tls>,
-    pub(crate) assembler: Option<Assembler>,
+    /// Taken out while its frames are read.
+    pub(crate) reading: Option<Reading>,
     /// Received and not yet decryptable.
     pub(crate) incoming: Queue,
     /// The rest of a request head, or of a message.
@@ -97,6 +108,7 @@ impl Default for Client {
             dirty: false,
             close_sent: false,
             echo: false,
+            paused: false,
             notified: false,
             overdue: false,
             stalled: false,
@@ -104,7 +116,7 @@ impl Default for Client {
             pings: 0,
             deflate: None,
             tls: None,
-            assembler: None,
+            reading: None,
             incoming: Queue::default(),
             partial: Queue::default(),
             cipher: Queue::default(),

@@ -40,7 +40,13 @@ const PRESENCE_PER_TICK: usize = 64;
 const PINGS_UNANSWERED_MAX: u8 = 2;
 
 /// The longest message a consumer may send, bytes.
-pub(crate) const INBOUND_BYTES_MAX: usize = 64 << 10;
+const INBOUND_BYTES_MAX: usize = 64 << 10;
+
+/// The same where `/echo` answers: public suites send long ones.
+const INBOUND_ECHO_BYTES_MAX: usize = 1 << 20;
+
+/// A connection whose answers have piled up so far is not read from until they have shrunk to a quarter.
+pub(crate) const PAUSE_ABOVE_BYTES: usize = 256 << 10;
 
 /// Room for what was kept plus what one buffer brought.
 pub(crate) const WORK_BYTES: usize = 128 << 10;
@@ -98,6 +104,7 @@ impl Clients {
     pub(crate) fn new(limits: &Limits, options: &Options, shard_count: usize) -> Self {
         let room = |bytes: usize| vec![0; bytes].into_boxed_slice();
         let count = limits.connection_count as usize;
+        let inbound_bytes_max = if options.echo { INBOUND_ECHO_BYTES_MAX } else { INBOUND_BYTES_MAX };
         Self {
             table: Vec::with_capacity(count),
             pool: Pool::new(options.queue_block_count),
@@ -105,12 +112,12 @@ impl Clients {
             renderer: Renderer::default(),
             deflater: Deflater::new(1),
             record: room(limits.output_bytes as usize),
-            packed: room(INBOUND_BYTES_MAX),
+            packed: room(inbound_bytes_max),
             rooms: Some(Box::new(Rooms {
                 cipher: room(WORK_BYTES),
                 plain: room(WORK_BYTES),
-                message: room(INBOUND_BYTES_MAX),
-                inflated: room(INBOUND_BYTES_MAX),
+                message: room(inbound_bytes_max),
+                inflated: room(inbound_bytes_max),
                 inflater: Inflater::default(),
                 flight: Scratch::default(),
             })),
@@ -155,7 +162,12 @@ impl Clients {
             }
             Completion::Sent { connection } => {
                 if let Some(index) = self.find(connection) {
-                    self.table[index].sending = false;
+                    let client = &mut self.table[index];
+                    client.sending = false;
+                    if client.paused && client.plain.len() < PAUSE_ABOVE_BYTES / 4 {
+                        client.paused = false;
+                        driver.resume(connection);
+                    }
                     self.mark(index);
                 }
             }

@@ -8,8 +8,8 @@
 //!                                                  \-> messages -> downlink -> Command
 //! ```
 
-use crate::client::Phase;
-use crate::clients::{Clients, Context, INBOUND_BYTES_MAX, Rooms, WORK_BYTES};
+use crate::client::{Phase, Reading};
+use crate::clients::{Clients, Context, PAUSE_ABOVE_BYTES, Rooms, WORK_BYTES};
 use crate::commands::{Asked, Refused};
 use crate::hop::ReplyHop;
 use crate::metrics::Drop;
@@ -22,11 +22,15 @@ use sha2::{Digest, Sha256};
 use wire::downlink::{self, Downlink};
 use wire::http::{Head, Status, Upgrade, write_response};
 use wire::websocket::{
-    Assembler, CONTROL_FRAME_BYTES_MAX, CloseCode, Failure, Lent, Limits, Message, Opcode, Role, write_control,
+    Assembler, CONTROL_FRAME_BYTES_MAX, CloseCode, Event, Failure, FrameHead, HEAD_BYTES_MAX, Lent, Limits, Message,
+    MessageKind, Opcode, Reader, Role, write_control,
 };
 
 /// The longest token, decoded.
 const TOKEN_BYTES_MAX: usize = 512;
+
+/// The longest message that `/echo` sends back uncompressed.
+const ECHO_BYTES_MAX: u64 = 64 << 20;
 
 /// Ciphertext that may wait for the rest of its record or handshake message.
 const INCOMING_BYTES_MAX: usize = 48 << 10;
@@ -157,7 +161,21 @@ impl Clients {
             }
         }
         if self.reads(index) {
-            self.messages(index, start, count, rooms, context);
+            match self.table[index].reading.take().expect("an open client reads") {
+                Reading::Messages(mut assembler) => {
+                    self.messages(index, start, count, &mut assembler, rooms, context);
+                    self.table[index].reading = Some(Reading::Messages(assembler));
+                }
+                Reading::Echo(mut reader, mut opcode) => {
+                    self.echo_chunks(index, &mut rooms.plain[start..count], &mut reader, &mut opcode, context);
+                    self.table[index].reading = Some(Reading::Echo(reader, opcode));
+                }
+            }
+        }
+        let client = &mut self.table[index];
+        if client.plain.len() > PAUSE_ABOVE_BYTES && !client.paused && self.reads(index) {
+            self.table[index].paused = true;
+            driver.pause(self.table[index].connection);
         }
     }
 
@@ -211,12 +229,17 @@ impl Clients {
         if self.pool.push(&mut client.plain, &[&answer[..written]]).is_err() {
             return self.refuse(index, Status::Unavailable, Drop::PoolExhausted, context);
         }
-        let bytes_max = INBOUND_BYTES_MAX as u64;
-        let limits = Limits { frame_bytes_max: bytes_max, message_bytes_max: bytes_max };
         client.phase = Phase::Open;
         client.echo = echo;
         client.deflate = deflate;
-        client.assembler = Some(Assembler::new(Role::Server, limits, deflate.is_some()));
+        client.reading = Some(if echo && deflate.is_none() {
+            let limits = Limits { frame_bytes_max: ECHO_BYTES_MAX, message_bytes_max: ECHO_BYTES_MAX };
+            Reading::Echo(Reader::new(Role::Server, limits, false), Opcode::Text)
+        } else {
+            let bytes_max = self.packed.len() as u64;
+            let limits = Limits { frame_bytes_max: bytes_max, message_bytes_max: bytes_max };
+            Reading::Messages(Assembler::new(Role::Server, limits, deflate.is_some()))
+        });
         client.since = context.now.unix;
         if stream != NONE {
             self.join(index, stream, context);
@@ -236,8 +259,15 @@ impl Clients {
         HeadStep::Refused
     }
 
-    fn messages(&mut self, index: usize, start: usize, count: usize, rooms: &mut Rooms, context: &mut Context<'_>) {
-        let mut assembler = self.table[index].assembler.take().expect("an open client assembles");
+    fn messages(
+        &mut self,
+        index: usize,
+        start: usize,
+        count: usize,
+        assembler: &mut Assembler,
+        rooms: &mut Rooms,
+        context: &mut Context<'_>,
+    ) {
         let held = assembler.held();
         self.pool.pull(&mut self.table[index].partial, &mut rooms.message[..held]);
         let Rooms { plain, message, inflated, inflater, .. } = rooms;
@@ -247,13 +277,7 @@ impl Clients {
             match assembler.next(&mut input, &mut lent) {
                 Ok(None) => break,
                 Ok(Some(message)) => self.message(index, &message, context),
-                Err(failure) => {
-                    let too_big = matches!(failure, Failure::FrameTooBig | Failure::MessageTooBig);
-                    context.counters.drops.count(if too_big { Drop::MessageTooLong } else { Drop::FrameMalformed });
-                    self.shut(index, failure.close_code(), base::counters::Counted::name(failure), context);
-                    self.drain(index, context);
-                    self.table[index].linger = true;
-                }
+                Err(failure) => self.fail(index, failure, context),
             }
         }
         let held = assembler.held();
@@ -264,7 +288,43 @@ impl Clients {
                 self.shut(index, CloseCode::TRY_AGAIN_LATER, "out of memory for messages", context);
             }
         }
-        self.table[index].assembler = Some(assembler);
+    }
+
+    /// Sends frames back as they come.
+    fn echo_chunks(
+        &mut self,
+        index: usize,
+        mut input: &mut [u8],
+        reader: &mut Reader,
+        opcode: &mut Opcode,
+        context: &mut Context<'_>,
+    ) {
+        while self.reads(index) {
+            match reader.next(&mut input) {
+                Ok(None) => break,
+                Ok(Some(Event::Start { kind, .. })) => {
+                    *opcode = if kind == MessageKind::Text { Opcode::Text } else { Opcode::Binary };
+                }
+                Ok(Some(Event::Chunk(bytes))) => {
+                    self.answer_frame(index, *opcode, false, bytes, context);
+                    *opcode = Opcode::Continuation;
+                }
+                Ok(Some(Event::End)) => self.answer_frame(index, *opcode, true, &[], context),
+                Ok(Some(Event::Ping(payload))) => self.message(index, &Message::Ping(payload), context),
+                Ok(Some(Event::Pong(payload))) => self.message(index, &Message::Pong(payload), context),
+                Ok(Some(Event::Close(code, reason))) => self.message(index, &Message::Close(code, reason), context),
+                Err(failure) => self.fail(index, failure, context),
+            }
+        }
+    }
+
+    /// The peer broke the protocol: it is told how, and not listened to any more.
+    fn fail(&mut self, index: usize, failure: Failure, context: &mut Context<'_>) {
+        let too_big = matches!(failure, Failure::FrameTooBig | Failure::MessageTooBig);
+        context.counters.drops.count(if too_big { Drop::MessageTooLong } else { Drop::FrameMalformed });
+        self.shut(index, failure.close_code(), base::counters::Counted::name(failure), context);
+        self.drain(index, context);
+        self.table[index].linger = true;
     }
 
     fn message(&mut self, index: usize, message: &Message<'_>, context: &mut Context<'_>) {
@@ -274,7 +334,7 @@ impl Clients {
             Message::Ping(payload) if self.table[index].phase == Phase::Open => {
                 let mut out = [0; CONTROL_FRAME_BYTES_MAX];
                 let count = write_control(Opcode::Pong, payload, None, &mut out).expect("room for a pong");
-                self.answer(index, &out[..count], context);
+                self.answer(index, &[&out[..count]], context);
             }
             Message::Close(code, _) => {
                 self.queue_close(index, code, "");
@@ -366,21 +426,23 @@ impl Clients {
     ) {
         let mut out = [0; downlink::ANSWER_BYTES_MAX];
         let count = write(&mut out).expect("room for any answer to a downlink");
-        let head = wire::websocket::FrameHead::message(Opcode::Text, count);
-        let mut head_bytes = [0; wire::websocket::HEAD_BYTES_MAX];
+        self.answer_frame(index, Opcode::Text, true, &out[..count], context);
+    }
+
+    fn answer_frame(&mut self, index: usize, opcode: Opcode, fin: bool, payload: &[u8], context: &mut Context<'_>) {
+        let head = FrameHead { fin, ..FrameHead::message(opcode, payload.len()) };
+        let mut head_bytes = [0; HEAD_BYTES_MAX];
         let head_count = head.write(&mut head_bytes).expect("room for any head");
-        let mut frame = [0; downlink::ANSWER_BYTES_MAX + wire::websocket::HEAD_BYTES_MAX];
-        frame[..head_count].copy_from_slice(&head_bytes[..head_count]);
-        frame[head_count..head_count + count].copy_from_slice(&out[..count]);
-        self.answer(index, &frame[..head_count + count], context);
+        self.answer(index, &[&head_bytes[..head_count], payload], context);
     }
 
     /// Queues a whole frame that answers the peer. A peer that asks without reading is closed, not remembered.
-    fn answer(&mut self, index: usize, frame: &[u8], context: &mut Context<'_>) {
+    fn answer(&mut self, index: usize, frame: &[&[u8]], context: &mut Context<'_>) {
         const ANSWERS_BYTES_MAX: usize = 4 << 20;
         let client = &mut self.table[index];
-        let room = client.plain.len() + frame.len() <= ANSWERS_BYTES_MAX;
-        if !room || self.pool.push(&mut client.plain, &[frame]).is_err() {
+        let bytes: usize = frame.iter().map(|part| part.len()).sum();
+        let room = client.plain.len() + bytes <= ANSWERS_BYTES_MAX;
+        if !room || self.pool.push(&mut client.plain, frame).is_err() {
             let reason = if room { Drop::PoolExhausted } else { Drop::QueueFull };
             context.counters.drops.count(reason);
             self.drain(index, context);
@@ -396,12 +458,11 @@ impl Clients {
             Some(&self.packed[..count])
         });
         let body = deflated.unwrap_or(payload);
-        let mut head = wire::websocket::FrameHead::message(opcode, body.len());
+        let mut head = FrameHead::message(opcode, body.len());
         head.rsv1 = deflated.is_some();
-        let mut head_bytes = [0; wire::websocket::HEAD_BYTES_MAX];
+        let mut head_bytes = [0; HEAD_BYTES_MAX];
         let head_count = head.write(&mut head_bytes).expect("room for any head");
-        let pushed = self.pool.push(&mut client.plain, &[&head_bytes[..head_count], body]);
-        if pushed.is_err() {
+        if self.pool.push(&mut client.plain, &[&head_bytes[..head_count], body]).is_err() {
             context.counters.drops.count(Drop::PoolExhausted);
             self.drain(index, context);
             return;
