@@ -237,12 +237,12 @@ const fn takes(copies: Copies, event: &Event<'_>) -> bool {
     }
 }
 
-/// A tenant's gateway hears other tenants' devices too; what was decrypted of them is not for its owner.
+/// What was decrypted of a device is for its owner and the operator, whoever once owned its EUI or its application, and
+/// whoever's gateway heard it. A frame that nobody decrypted belongs to the gateway too.
 const fn entitled(stream: &StreamPlan, event: &Event<'_>) -> bool {
     stream.tenant == 0
         || stream.tenant == event.tenant
-        || matches!(event.kind, Kind::JoinRequest | Kind::UnknownFrame)
-        || !matches!(stream.level, Level::Gateway(_))
+        || (matches!(stream.level, Level::Gateway(_)) && matches!(event.kind, Kind::JoinRequest | Kind::UnknownFrame))
 }
 
 /// Raw frames and gateways' own news belong to gateway, tenant and operator streams.

@@ -16,3 +16,6 @@ mod spec;
 pub use compile::{Format, Plan, StreamPlan};
 pub use config::{Config, STREAM_COUNT_MAX, Upsert};
 pub use spec::{Application, Copies, Gateway, Level, Refusal, Settings, Stream, Tenant, Text, WhenFull};
+
+#[cfg(test)]
+mod tests;
