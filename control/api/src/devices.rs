@@ -195,19 +195,19 @@ pub(crate) fn check(
     before: Option<&Device>,
 ) -> Result<Device, Problem> {
     let mut faults = Faults::default();
-    if let Some(named) = faults.keep_if("dev_eui", body.dev_eui, |text| own_eui(&text)) {
-        if named != dev_eui {
-            faults.push("dev_eui", "cannot be changed");
-        }
+    if let Some(named) = faults.keep_if("dev_eui", body.dev_eui, |text| own_eui(&text))
+        && named != dev_eui
+    {
+        faults.push("dev_eui", "cannot be changed");
     }
     let named = |text: Option<String>| text.ok_or_else(|| "is missing".to_owned());
     let application = named(body.application).and_then(|text| refer::<Application>(reader, who, &text));
     let application = faults.keep("application", application);
     let profile = faults.keep("profile", named(body.profile).and_then(|text| refer::<Profile>(reader, who, &text)));
-    if let (Some(application), Some(profile)) = (&application, &profile) {
-        if profile.value.tenant.is_some_and(|owner| owner != application.value.tenant) {
-            faults.push("profile", "belongs to another tenant");
-        }
+    if let (Some(application), Some(profile)) = (&application, &profile)
+        && profile.value.tenant.is_some_and(|owner| owner != application.value.tenant)
+    {
+        faults.push("profile", "belongs to another tenant");
     }
     let keys = Keys { otaa: body.otaa, abp: body.abp };
     device(

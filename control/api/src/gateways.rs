@@ -106,10 +106,10 @@ fn check(
     before: Option<&Gateway>,
 ) -> Result<Gateway, Problem> {
     let mut faults = Faults::default();
-    if let Some(named) = faults.keep_if("eui", body.eui, |text| own_eui(&text)) {
-        if named != eui {
-            faults.push("eui", "cannot be changed");
-        }
+    if let Some(named) = faults.keep_if("eui", body.eui, |text| own_eui(&text))
+        && named != eui
+    {
+        faults.push("eui", "cannot be changed");
     }
     let tenant = who.tenant(reader, body.tenant.as_deref(), &mut faults)?;
     if who.role.tenant().is_some() && before.is_some_and(|before| before.tenant != tenant) {

@@ -261,10 +261,10 @@ impl Batch {
         });
         let application = faults.keep("application", application);
         let profile = faults.keep("profile", profile);
-        if let (Some((tenant, _)), Some((Some(owner), _))) = (application, profile) {
-            if owner != tenant {
-                faults.push("profile", "belongs to another tenant");
-            }
+        if let (Some((tenant, _)), Some((Some(owner), _))) = (application, profile)
+            && owner != tenant
+        {
+            faults.push("profile", "belongs to another tenant");
         }
         (application, profile.map(|(_, id)| id))
     }

@@ -51,7 +51,9 @@ where
     let mut faults = Faults::default();
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(reader, &mut track);
-    let mut ignored = |path: serde_ignored::Path<'_>| faults.push(&path.to_string(), "there is no such field");
+    // It writes `?` for the step into an optional value.
+    let mut ignored =
+        |path: serde_ignored::Path<'_>| faults.push(&path.to_string().replace(".?", ""), "there is no such field");
     let value = T::deserialize(serde_ignored::Deserializer::new(tracked, &mut ignored));
     let value = value.map_err(|error| {
         if !error.is_data() {

@@ -33,6 +33,9 @@ mod tenants;
 mod tokens;
 mod view;
 
+#[cfg(test)]
+mod tests;
+
 pub use problem::{FieldProblem, Problem};
 pub use state::{Api, Options};
 
@@ -67,6 +70,7 @@ impl Api {
 /// Everything that is served: the API, its document, metrics, health, and the pages.
 pub fn router(api: Arc<Api>) -> Router {
     let (routes, mut document) = documented().split_for_parts();
+    openapi::name_operations(&mut document);
     document.info.version.clone_from(&api.options.version);
     let document = Json(document);
     Router::new()
@@ -134,5 +138,7 @@ pub fn bootstrap(store: &Store) -> Result<Option<String>, Error> {
 /// The OpenAPI document as JSON.
 #[must_use]
 pub fn document() -> String {
-    documented().split_for_parts().1.to_pretty_json().unwrap_or_default()
+    let mut document = documented().split_for_parts().1;
+    openapi::name_operations(&mut document);
+    document.to_pretty_json().unwrap_or_default()
 }

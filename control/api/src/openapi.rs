@@ -49,3 +49,20 @@ impl Modify for Bearer {
         }
     }
 }
+
+/// Gives every operation an id of its own, as OpenAPI asks: what it is about, then what its handler is called.
+pub(crate) fn name_operations(document: &mut utoipa::openapi::OpenApi) {
+    for (path, item) in &mut document.paths.paths {
+        let about = path.trim_start_matches("/api/v1/").replace('-', "_");
+        let about: Vec<_> = about.split('/').filter(|part| !part.starts_with('{')).collect();
+        let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.patch, &mut item.delete];
+        for operation in operations.into_iter().flatten() {
+            let handler = operation.operation_id.take().unwrap_or_default();
+            let mut words = about.clone();
+            if words.last() != Some(&handler.as_str()) {
+                words.push(&handler);
+            }
+            operation.operation_id = Some(words.join("_"));
+        }
+    }
+}

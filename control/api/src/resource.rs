@@ -182,8 +182,7 @@ pub(crate) async fn remove<T: Resource>(api: &Api, who: Who, uid: Uid, seen: IfM
 /// The handlers that change a resource, documented. Utoipa reads paths and types only as literals, hence macros.
 macro_rules! writers {
     ($thing:ty, $body:ty, $tag:literal, $path:literal, $one:literal, $what:literal) => {
-        #[doc = concat!("Creates ", $what, ".")]
-        #[utoipa::path(post, path = $path, tag = $tag, request_body = $body, responses(
+        #[utoipa::path(post, summary = concat!("Creates ", $what, "."), path = $path, tag = $tag, request_body = $body, responses(
             (status = 201, description = "Created and in force", body = View<$body>),
             (status = 202, description = "Created; not yet in force", body = View<$body>),
             (status = "4XX", response = crate::openapi::Failed),
@@ -196,8 +195,7 @@ macro_rules! writers {
             crate::resource::create::<$thing>(&api, who, body).await
         }
 
-        #[doc = concat!("Replaces ", $what, ".")]
-        #[utoipa::path(put, path = $one, tag = $tag, request_body = $body, params(
+        #[utoipa::path(put, summary = concat!("Replaces ", $what, "."), path = $one, tag = $tag, request_body = $body, params(
             ("id" = String, Path, description = "Its id"),
             ("if-match" = Option<String>, Header, description = "Its ETag as last seen; 412 if it changed since"),
         ), responses(
@@ -215,8 +213,7 @@ macro_rules! writers {
             crate::resource::replace::<$thing>(&api, who, id, seen, body).await
         }
 
-        #[doc = concat!("Changes parts of ", $what, " (RFC 7396: null removes).")]
-        #[utoipa::path(patch, path = $one, tag = $tag,
+        #[utoipa::path(patch, summary = concat!("Changes parts of ", $what, " (RFC 7396: null removes)."), path = $one, tag = $tag,
             request_body(content = Object, content_type = "application/merge-patch+json"), params(
             ("id" = String, Path, description = "Its id"),
             ("if-match" = Option<String>, Header, description = "Its ETag as last seen; 412 if it changed since"),
@@ -235,8 +232,7 @@ macro_rules! writers {
             crate::resource::patch::<$thing>(&api, who, id, seen, patch).await
         }
 
-        #[doc = concat!("Removes ", $what, "; 409 while others refer to it.")]
-        #[utoipa::path(delete, path = $one, tag = $tag, params(
+        #[utoipa::path(delete, summary = concat!("Removes ", $what, "; 409 while others refer to it."), path = $one, tag = $tag, params(
             ("id" = String, Path, description = "Its id"),
             ("if-match" = Option<String>, Header, description = "Its ETag as last seen; 412 if it changed since"),
         ), responses(
@@ -273,8 +269,7 @@ macro_rules! handlers {
             crate::resource::list::<$thing>(&api, who, params).await
         }
 
-        #[doc = concat!("Reads ", $what, ".")]
-        #[utoipa::path(get, path = $one, tag = $tag, params(("id" = String, Path, description = "Its id")), responses(
+        #[utoipa::path(get, summary = concat!("Reads ", $what, "."), path = $one, tag = $tag, params(("id" = String, Path, description = "Its id")), responses(
                     (status = 200, description = "Its value; the ETag header holds its revision", body = View<$body>),
                     (status = "4XX", response = crate::openapi::Failed),
                 ))]

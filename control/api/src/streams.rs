@@ -181,7 +181,12 @@ impl Resource for Stream {
         let ping_interval_s = faults.keep_if("ping_interval_s", body.ping_interval_s, Bounded::new);
         let connection_count_max = faults.keep_if("connection_count_max", body.connection_count_max, Bounded::new);
         let format = format(&body).map_err(|fault| faults.0.push(fault)).ok();
-        let level = level(&body, who, reader, &mut tenant)?.map_err(|fault| faults.0.push(fault)).ok();
+        let level = level(&body, who, reader, &mut tenant)?.map_err(|fault| {
+            if faults.0.iter().all(|known| known.field != fault.field) {
+                faults.0.push(fault);
+            }
+        });
+        let level = level.ok();
         match (name, copies, when_full, format, level) {
             (Some(name), Some(copies), Some(when_full), Some(format), Some(level)) if faults.0.is_empty() => Ok(Self {
                 tenant,

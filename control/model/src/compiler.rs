@@ -68,8 +68,8 @@ mod tests {
         change::stream(StreamId(1), &value, vec![vec![7; 32]])
     }
 
-    fn check(compiler: &mut Compiler, change: Change, field: Option<&str>) {
-        let fault = compiler.check(std::slice::from_ref(&change)).err();
+    fn check(compiler: &mut Compiler, change: &Change, field: Option<&str>) {
+        let fault = compiler.check(std::slice::from_ref(change)).err();
         assert_eq!(fault.as_ref().map(|fault| fault.field.as_str()), field, "{change:?}: {fault:?}");
     }
 
@@ -77,20 +77,20 @@ mod tests {
     fn refuses_what_the_dataplane_would_refuse_and_names_the_field() {
         let mut compiler = Compiler::default();
         let shipped = || Format::Shipped("json".into());
-        check(&mut compiler, stream(shipped()), Some("tenant"));
-        check(&mut compiler, tenant(1), None);
+        check(&mut compiler, &stream(shipped()), Some("tenant"));
+        check(&mut compiler, &tenant(1), None);
         // What was not kept is forgotten.
-        check(&mut compiler, stream(shipped()), Some("tenant"));
-        check(&mut compiler, tenant(1), None);
+        check(&mut compiler, &stream(shipped()), Some("tenant"));
+        check(&mut compiler, &tenant(1), None);
         compiler.keep();
-        check(&mut compiler, stream(shipped()), None);
-        check(&mut compiler, stream(Format::Shipped("nonsense".into())), Some("format"));
+        check(&mut compiler, &stream(shipped()), None);
+        check(&mut compiler, &stream(Format::Shipped("nonsense".into())), Some("format"));
         let own = |kind: &str, text: &str| Format::Own(BTreeMap::from([(kind.to_owned(), text.to_owned())]));
-        check(&mut compiler, stream(own("uplink", "{{dev_eui}}")), None);
-        check(&mut compiler, stream(own("uplink", "{{nothing}}")), Some("templates.uplink"));
-        check(&mut compiler, stream(own("nothing", "x")), Some("templates.nothing"));
+        check(&mut compiler, &stream(own("uplink", "{{dev_eui}}")), None);
+        check(&mut compiler, &stream(own("uplink", "{{nothing}}")), Some("templates.uplink"));
+        check(&mut compiler, &stream(own("nothing", "x")), Some("templates.nothing"));
         let application =
             Application { tenant: TenantId(9), name: Name::parse("x").expect("a name"), dedup_window_ms: None };
-        check(&mut compiler, change::application(1.into(), &application), Some("tenant"));
+        check(&mut compiler, &change::application(1.into(), &application), Some("tenant"));
     }
 }

@@ -471,7 +471,7 @@ fn imports_in_batches() {
             .expect("written");
     }
     let took = start.elapsed();
-    println!("{} devices in {took:?}: {:.0}/s", batches * batch, (batches * batch) as f64 / took.as_secs_f64());
+    eprintln!("{} devices in {took:?}: {:.0}/s", batches * batch, (batches * batch) as f64 / took.as_secs_f64());
     assert_eq!(store.read(|reader| reader.device_count()).expect("read"), batches * batch);
     assert_eq!(store.timings().1.count, batches + 1);
 }
