@@ -11,6 +11,7 @@
 
 mod compile;
 mod config;
+pub mod fuzzing;
 mod spec;
 
 pub use compile::{Format, Plan, StreamPlan};

@@ -1,4 +1,9 @@
-//! Laws that hold for all sequences of operations, as a function a fuzz target calls in one line. It panics if one is broken.
+//! Laws that hold for all sequences of operations, as functions a fuzz target calls in one line. Each panics if one is
+//! broken.
+
+mod gateways;
+
+pub use gateways::gateways;
 
 use crate::{
     Activation, Command, DeviceSpec, Heard, Lanes, Limits, Network, Outcome, Rules, SessionRecord, Sink, Transmit,
@@ -341,6 +346,7 @@ mod tests {
             let mut random = SplitMix64::new(seed);
             let bytes: Vec<u8> = (0..random.below(3000)).map(|_| random.next() as u8).collect();
             network(&bytes);
+            gateways(&bytes);
         }
     }
 }

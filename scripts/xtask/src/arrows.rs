@@ -33,6 +33,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("control/console", &[]),
     ("control/cli", &[]),
     ("control/controld", &["base", "contract", "plan", "control/*"]),
+    ("tests/corpus", &["dataplane/*"]),
     ("tests/fleet", &["base", "lorawan"]),
     ("tests/sim", &["dataplane/*", "fleet"]),
     ("tests/it", &["base", "lorawan", "wire", "contract", "fleet"]),
