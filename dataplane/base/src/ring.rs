@@ -64,7 +64,6 @@ impl Receiver {
         let head = self.0.read_chunk(LENGTH_BYTES).ok()?;
         let mut length = [0; LENGTH_BYTES];
         gather(head.as_slices(), 0, &mut length);
-        drop(head);
         let count = usize::from(u16::from_le_bytes(length));
         // A sender commits length and record in one step, so the record is there when its length is.
         let whole = self.0.read_chunk(LENGTH_BYTES + count).expect("a record is committed whole");

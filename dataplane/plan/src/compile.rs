@@ -92,7 +92,7 @@ impl Plan {
         let mut plan = Self { revision, settings: config.settings.clone(), ..Self::default() };
         plan.applications =
             config.applications.iter().map(|(id, application)| (*id, Arc::clone(application))).collect();
-        plan.profiles = config.profiles.iter().map(|(id, owned)| (*id, owned.profile.clone())).collect();
+        plan.profiles = config.profiles.iter().map(|(id, owned)| (*id, owned.profile)).collect();
         let mut formats: BTreeMap<&FormatSpec, u32> = BTreeMap::new();
         let mut operator = Vec::new();
         let mut lists = Lists::default();
