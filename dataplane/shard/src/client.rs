@@ -59,6 +59,8 @@ pub(crate) struct Client {
     pub(crate) paused: bool,
     /// close_notify is sent, or does not apply.
     pub(crate) notified: bool,
+    /// The peer said close_notify.
+    pub(crate) peer_closed: bool,
     /// Its stream's policy says that it is too slow to stay.
     pub(crate) overdue: bool,
     /// It holds an output buffer that others need.
@@ -110,6 +112,7 @@ impl Default for Client {
             echo: false,
             paused: false,
             notified: false,
+            peer_closed: false,
             overdue: false,
             stalled: false,
             linger: false,

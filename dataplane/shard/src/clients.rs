@@ -89,6 +89,8 @@ pub(crate) struct Clients {
     /// Where the search for stalled consumers goes on.
     pub(crate) searched: usize,
     presence_said: usize,
+    /// The dataplane stops: whoever connects now is sent away.
+    stopping: bool,
 }
 
 /// What most of a connection's steps touch besides the table.
@@ -131,6 +133,7 @@ impl Clients {
             swept: 0,
             searched: 0,
             presence_said: 0,
+            stopping: false,
         }
     }
 
@@ -204,21 +207,21 @@ impl Clients {
         assert!(self.table[index].phase == Phase::Free, "the driver hands out free places");
         let plain = self.plain_listeners & (1 << listener.0) != 0;
         let tls = match &self.tls {
+            _ if self.stopping => None,
             Some(config) if !plain => match Tls::new(config) {
                 Ok(tls) => Some(tls),
                 Err(_) => {
                     context.counters.drops.count(Drop::TlsFailed);
-                    driver.close(connection, true);
                     None
                 }
             },
             _ => None,
         };
-        let failed = !plain && tls.is_none();
+        let refused = self.stopping || (!plain && tls.is_none());
         let client = &mut self.table[index];
         *client = Client {
             connection,
-            phase: if failed { Phase::Closing } else { Phase::Head },
+            phase: Phase::Head,
             secure: tls.is_none(),
             notified: tls.is_none(),
             tls,
@@ -228,6 +231,9 @@ impl Clients {
             ..Client::default()
         };
         self.open_count += 1;
+        if refused {
+            self.close(driver, index, true, context.now.monotonic);
+        }
         if self.tick_at == Monotonic::NEVER {
             self.tick_at = context.now.monotonic.after(TICK);
         }
@@ -245,7 +251,7 @@ impl Clients {
             self.mark(index);
             return;
         }
-        self.close(driver, index, end != End::Finished);
+        self.close(driver, index, end != End::Finished, context.now.monotonic);
     }
 
     /// Puts a listening client at the head of its stream's list.
@@ -359,10 +365,11 @@ impl Clients {
 
     /// Closes every connection with 1001, for a stop.
     pub(crate) fn shut_all<D: Driver>(&mut self, driver: &mut D, context: &mut Context<'_>) {
+        self.stopping = true;
         for index in 0..self.table.len() {
             match self.table[index].phase {
                 Phase::Free | Phase::Closing => {}
-                Phase::Head => self.close(driver, index, false),
+                Phase::Head => self.close(driver, index, false, context.now.monotonic),
                 Phase::Open | Phase::Leaving | Phase::Draining => {
                     self.shut(index, CloseCode::GOING_AWAY, "the dataplane stops", context);
                     self.table[index].deadline = context.now.monotonic.after(STOP_TIMEOUT);
@@ -394,14 +401,15 @@ impl Clients {
     /// Ends a connection at once, by reset.
     pub(crate) fn abort<D: Driver>(&mut self, driver: &mut D, index: usize, context: &mut Context<'_>) {
         self.leave(index, context);
-        self.close(driver, index, true);
+        self.close(driver, index, true, context.now.monotonic);
     }
 
-    pub(crate) fn close<D: Driver>(&mut self, driver: &mut D, index: usize, abort: bool) {
+    /// Asks the driver to close. A peer that does not read what is in flight holds that up until its time is over.
+    pub(crate) fn close<D: Driver>(&mut self, driver: &mut D, index: usize, abort: bool, now: Monotonic) {
         let client = &mut self.table[index];
         if client.phase != Phase::Closing {
             client.phase = Phase::Closing;
-            client.deadline = Monotonic::NEVER;
+            client.deadline = if abort { Monotonic::NEVER } else { now.after(CLOSE_TIMEOUT) };
             driver.close(client.connection, abort);
         }
     }
@@ -445,12 +453,18 @@ impl Clients {
         let ping_interval = self.ping_interval(index, context.load);
         let client = &mut self.table[index];
         match client.phase {
-            Phase::Free | Phase::Closing => client.deadline = Monotonic::NEVER,
+            Phase::Free => client.deadline = Monotonic::NEVER,
+            Phase::Closing => {
+                client.deadline = Monotonic::NEVER;
+                driver.close(client.connection, true);
+            }
             Phase::Head => {
                 context.counters.drops.count(Drop::HandshakeTimeout);
                 self.abort(driver, index, context);
             }
-            Phase::Draining if client.linger => self.close(driver, index, false),
+            Phase::Draining if client.linger && !client.sending && !client.has_output() => {
+                self.close(driver, index, false, context.now.monotonic);
+            }
             Phase::Leaving | Phase::Draining => self.abort(driver, index, context),
             Phase::Open if client.stalled => {
                 context.counters.drops.count(Drop::Stalled);

@@ -95,6 +95,10 @@ impl Clients {
         };
         if let Some(count) = count {
             self.plaintext(driver, index, count, &mut rooms, context);
+            // What came before its close_notify counts; WebSocket has no use for a connection that is half closed.
+            if self.table[index].peer_closed && self.reads(index) {
+                self.drain(index, context);
+            }
         }
         self.rooms = Some(rooms);
     }
@@ -120,14 +124,17 @@ impl Clients {
         }
         if progress.failed || overflow || !kept {
             context.counters.drops.count(if progress.failed { Drop::TlsFailed } else { Drop::PoolExhausted });
+            // After an alert nothing is encrypted any more; and rustls may hold on to bytes that are not kept.
+            let client = &mut self.table[index];
+            (client.secure, client.notified) = (false, true);
             self.drain(index, context);
             return None;
         }
         if progress.peer_closed && count == 0 {
-            self.leave(index, context);
             self.drain(index, context);
             return None;
         }
+        self.table[index].peer_closed = progress.peer_closed;
         Some(count)
     }
 
@@ -173,7 +180,8 @@ impl Clients {
             }
         }
         let client = &mut self.table[index];
-        if client.plain.len() > PAUSE_ABOVE_BYTES && !client.paused && self.reads(index) {
+        // A listener is read from however much waits for it: else a slow one could not say that it is alive.
+        if client.echo && client.plain.len() > PAUSE_ABOVE_BYTES && !client.paused && self.reads(index) {
             self.table[index].paused = true;
             driver.pause(self.table[index].connection);
         }
@@ -440,6 +448,10 @@ impl Clients {
     fn answer(&mut self, index: usize, frame: &[&[u8]], context: &mut Context<'_>) {
         const ANSWERS_BYTES_MAX: usize = 4 << 20;
         let client = &mut self.table[index];
+        if client.phase != Phase::Open {
+            // Nothing follows a close frame (RFC 6455 §5.5.1).
+            return;
+        }
         let bytes: usize = frame.iter().map(|part| part.len()).sum();
         let room = client.plain.len() + bytes <= ANSWERS_BYTES_MAX;
         if !room || self.pool.push(&mut client.plain, frame).is_err() {

@@ -55,6 +55,9 @@ const MAIL_PER_TURN_MAX: usize = 128;
 /// Records of each ring that one turn takes.
 const HOPS_PER_TURN_MAX: usize = 256;
 
+/// Words about streams of the next plan that are kept until it comes; further ones are said again anyway.
+const EARLY_PRESENCE_COUNT_MAX: usize = 256;
+
 /// What a shard is told at start.
 #[derive(Clone)]
 pub struct Options {
@@ -105,7 +108,10 @@ pub struct Shard<D: Driver> {
     latencies: Latencies,
     busy_ns: u64,
     turn_started: Monotonic,
-    stopping: bool,
+    /// Word of consumers of streams that the plan here does not have yet: stream, shard, whether someone listens.
+    early_presence: Vec<(u32, u8, bool)>,
+    /// When the connections that are left at a stop are given up.
+    stop_at: Option<Monotonic>,
 }
 
 /// Both clocks, as read for this turn.
@@ -142,7 +148,8 @@ impl<D: Driver> Shard<D> {
             latencies: Latencies::default(),
             busy_ns: 0,
             turn_started,
-            stopping: false,
+            early_presence: Vec::with_capacity(EARLY_PRESENCE_COUNT_MAX),
+            stop_at: None,
         }
     }
 
@@ -167,7 +174,8 @@ impl<D: Driver> Shard<D> {
         self.take_hops(now);
         let serving = self.take_mail(now);
         self.expire(now);
-        self.clients.flush(&mut self.driver, &self.counters, now);
+        let (clients, driver, mut context) = self.with_clients(now);
+        clients.flush(driver, &mut context);
         self.wake_others();
         let spent = self.driver.instant().since(now.monotonic).as_nanos() as u64;
         self.latencies.turn.saturating_record(spent.max(1));
@@ -273,7 +281,12 @@ impl<D: Driver> Shard<D> {
                 let (clients, _, mut context) = self.with_clients(now);
                 clients.reply(&reply, &mut context);
             }
-            Hop::Presence { shard, stream, present } => self.load.set_presence(stream, shard, present),
+            Hop::Presence { shard, stream, present } => {
+                let known = self.load.set_presence(stream, shard, present);
+                if !known && self.early_presence.len() < EARLY_PRESENCE_COUNT_MAX {
+                    self.early_presence.push((stream, shard, present));
+                }
+            }
         }
     }
 
@@ -307,3 +320,6 @@ impl<D: Driver> Shard<D> {
 
 /// The time until which a consumer's closing is waited for at a stop.
 pub(crate) const STOP_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The time after which a stopping shard waits for no connection any more.
+pub(crate) const STOP_PATIENCE: Duration = Duration::from_secs(3);

@@ -8,7 +8,7 @@ use crate::control::{
 };
 use crate::metrics::{Done, Gauges, Report};
 use crate::streams::NONE;
-use crate::{MAIL_PER_TURN_MAX, Now, Refused, Shard, shard_of_lane};
+use crate::{MAIL_PER_TURN_MAX, Now, Refused, STOP_PATIENCE, Shard, shard_of_lane};
 use base::Eui64;
 use driver::Driver;
 use plan::Upsert;
@@ -16,18 +16,18 @@ use session::Upserted;
 use session::gateways::STATUS_BYTES_MAX;
 
 impl Load {
-    /// Notes whether someone on `shard` listens to a stream. A stream that this plan does not have yet is said again.
-    pub(crate) fn set_presence(&mut self, stream: u32, shard: u8, present: bool) {
-        if let Some(index) = self.plan.stream_of_id(stream) {
-            let shards = &mut self.presence[index as usize];
-            let bit = 1 << shard;
-            *shards = if present { *shards | bit } else { *shards & !bit };
-        }
+    /// Notes whether someone on `shard` listens to a stream. False if this plan does not have that stream.
+    pub(crate) fn set_presence(&mut self, stream: u32, shard: u8, present: bool) -> bool {
+        let Some(index) = self.plan.stream_of_id(stream) else { return false };
+        let shards = &mut self.presence[index as usize];
+        let bit = 1 << shard;
+        *shards = if present { *shards | bit } else { *shards & !bit };
+        true
     }
 }
 
 impl<D: Driver> Shard<D> {
-    /// Takes mail. False when the shard was told to stop and every connection is gone.
+    /// Takes mail. False when the shard was told to stop and every connection is gone, or had its time.
     pub(crate) fn take_mail(&mut self, now: Now) -> bool {
         for _ in 0..MAIL_PER_TURN_MAX {
             // An answer is never lost: without room for it the question waits.
@@ -37,7 +37,8 @@ impl<D: Driver> Shard<D> {
             let Some(message) = self.mailbox.to.pop() else { break };
             self.mail(message, now);
         }
-        if self.stopping && self.clients.open_count == 0 && self.mailbox.may_answer() {
+        let over = self.clients.open_count == 0 || self.stop_at.is_some_and(|at| at <= now.monotonic);
+        if self.stop_at.is_some() && over && self.mailbox.may_answer() {
             self.mailbox.push(FromShard::Stopped);
             return false;
         }
@@ -69,7 +70,7 @@ impl<D: Driver> Shard<D> {
                 self.mailbox.push(FromShard::Flushed { request, count });
             }
             ToShard::Stop => {
-                self.stopping = true;
+                self.stop_at.get_or_insert(now.monotonic.after(STOP_PATIENCE));
                 let (clients, driver, mut context) = self.with_clients(now);
                 clients.shut_all(driver, &mut context);
             }
@@ -80,6 +81,10 @@ impl<D: Driver> Shard<D> {
         let before = core::mem::replace(&mut self.load, load);
         let (clients, _, mut context) = self.with_clients(now);
         clients.carry_over(&before, &mut context);
+        // A shard that had the plan before us may have told of consumers already.
+        for (stream, shard, present) in self.early_presence.drain(..) {
+            self.load.set_presence(stream, shard, present);
+        }
         self.counters.done.count(Done::PlansLoaded);
         self.mailbox.push(FromShard::Retired(before));
     }

@@ -9,7 +9,7 @@
 
 use crate::Now;
 use crate::client::Phase;
-use crate::clients::Clients;
+use crate::clients::{Clients, Context};
 use crate::metrics::{Counters, Done, Drop};
 use crate::streams::{NONE, Rendered, StreamState};
 use crate::tls::{RECORD_OVERHEAD_BYTES, RECORD_PLAIN_BYTES_MAX};
@@ -29,7 +29,10 @@ const STALL: Duration = Duration::from_secs(1);
 /// How long a peer that broke the protocol is listened to after our last words.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Places looked at per turn for a stalled consumer, when output buffers are short.
+/// Queue memory is short when less than this part of it is free.
+const POOL_RESERVE: usize = 16;
+
+/// Places looked at per turn for a stalled consumer, when output buffers or queue memory are short.
 const STALL_SEARCH_COUNT: usize = 1024;
 
 impl Clients {
@@ -144,11 +147,11 @@ impl Clients {
     }
 
     /// Writes what waits: for each connection at most one record, and the next when that has left.
-    pub(crate) fn flush<D: Driver>(&mut self, driver: &mut D, counters: &Counters, now: Now) {
+    pub(crate) fn flush<D: Driver>(&mut self, driver: &mut D, context: &mut Context<'_>) {
         let mut kept = 0;
         for at in 0..self.dirty.len() {
             let index = self.dirty[at] as usize;
-            match self.flush_one(driver, index, counters, now) {
+            match self.flush_one(driver, index, context) {
                 Flushed::Done => self.table[index].dirty = false,
                 Flushed::NoBuffer => {
                     self.dirty[kept] = index as u32;
@@ -157,12 +160,13 @@ impl Clients {
             }
         }
         self.dirty.truncate(kept);
-        if kept > 0 {
-            self.relieve(now);
+        if kept > 0 || self.pool.free_count() < self.pool.count() / POOL_RESERVE {
+            self.relieve(context.now);
         }
     }
 
-    fn flush_one<D: Driver>(&mut self, driver: &mut D, index: usize, counters: &Counters, now: Now) -> Flushed {
+    fn flush_one<D: Driver>(&mut self, driver: &mut D, index: usize, context: &mut Context<'_>) -> Flushed {
+        let now = context.now;
         let client = &self.table[index];
         if client.sending || matches!(client.phase, Phase::Free | Phase::Closing) {
             return Flushed::Done;
@@ -171,21 +175,22 @@ impl Clients {
             if client.phase == Phase::Draining && client.linger {
                 self.table[index].deadline = now.monotonic.after(LINGER);
             } else if client.phase == Phase::Draining {
-                self.close(driver, index, false);
+                self.close(driver, index, false, now.monotonic);
             }
             return Flushed::Done;
         }
         let Ok(lease) = driver.output() else { return Flushed::NoBuffer };
-        let count = self.fill(driver, index, &lease, counters);
+        let count = self.fill(driver, index, &lease, context.counters);
         if count == 0 {
             driver.release(lease);
-            self.close(driver, index, false);
+            self.leave(index, context);
+            self.close(driver, index, false, now.monotonic);
             return Flushed::Done;
         }
         let client = &mut self.table[index];
         client.sending = true;
         client.sending_since = now.monotonic;
-        counters.done.count(Done::SendsSubmitted);
+        context.counters.done.count(Done::SendsSubmitted);
         driver.send(client.connection, lease, count);
         Flushed::Done
     }
@@ -201,10 +206,14 @@ impl Clients {
         if !client.secure {
             return at;
         }
+        // Almost always empty: only the rest of an unfinished record, or of a handshake message, waits.
+        let rooms = self.rooms.as_mut().expect("the rooms come back after every use");
+        let held = self.pool.peek(&client.incoming, &mut rooms.cipher[..]);
+        let incoming = &mut rooms.cipher[..held];
         let room = (out.len() - at).saturating_sub(RECORD_OVERHEAD_BYTES).min(RECORD_PLAIN_BYTES_MAX);
         let count = self.pool.pull(&mut client.plain, &mut self.record[..room]);
         if count > 0 {
-            match tls.encrypt(&self.record[..count], &mut out[at..]) {
+            match tls.encrypt(incoming, &self.record[..count], &mut out[at..]) {
                 Ok(written) => {
                     at += written;
                     counters.done.count(Done::RecordsSent);
@@ -219,12 +228,12 @@ impl Clients {
         }
         if client.phase == Phase::Draining && client.plain.is_empty() && !client.notified {
             client.notified = true;
-            at += tls.close_notify(&mut out[at..]);
+            at += tls.close_notify(incoming, &mut out[at..]);
         }
         at
     }
 
-    /// Output buffers are short: a consumer that does not read must not hold one that others need.
+    /// Output buffers or queue memory are short: a consumer that does not read must not hold what others need.
     fn relieve(&mut self, now: Now) {
         for _ in 0..STALL_SEARCH_COUNT.min(self.table.len()) {
             self.searched = if self.searched + 1 < self.table.len() { self.searched + 1 } else { 0 };

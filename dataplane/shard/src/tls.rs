@@ -102,16 +102,19 @@ impl Tls {
             }
         }
         if progress.failed {
-            self.flush_alert(scratch, outlet);
+            self.flush_alert(&mut incoming[progress.consumed..], scratch, outlet);
         }
         progress
     }
 
     /// Encrypts `plain` (at most [`RECORD_PLAIN_BYTES_MAX`]) as one record into the front of `out`.
-    pub(crate) fn encrypt(&mut self, plain: &[u8], out: &mut [u8]) -> Result<usize, Unsendable> {
+    ///
+    /// `incoming` is a copy of what [`Tls::receive`] left over: rustls remembers where in it an unfinished handshake
+    /// message lies, and panics if it is not there.
+    pub(crate) fn encrypt(&mut self, incoming: &mut [u8], plain: &[u8], out: &mut [u8]) -> Result<usize, Unsendable> {
         let mut at = 0;
         loop {
-            let UnbufferedStatus { state, .. } = self.0.process_tls_records(&mut []);
+            let UnbufferedStatus { state, .. } = self.0.process_tls_records(incoming);
             match state {
                 // A key update or a ticket that became due goes first.
                 Ok(ConnectionState::EncodeTlsData(mut encode)) => {
@@ -128,9 +131,10 @@ impl Tls {
     }
 
     /// Writes close_notify into the front of `out`. Returns the count of bytes; 0 if none can be said any more.
-    pub(crate) fn close_notify(&mut self, out: &mut [u8]) -> usize {
+    /// `incoming` as in [`Tls::encrypt`].
+    pub(crate) fn close_notify(&mut self, incoming: &mut [u8], out: &mut [u8]) -> usize {
         loop {
-            let UnbufferedStatus { state, .. } = self.0.process_tls_records(&mut []);
+            let UnbufferedStatus { state, .. } = self.0.process_tls_records(incoming);
             match state {
                 Ok(ConnectionState::TransmitTlsData(transmit)) => transmit.done(),
                 Ok(ConnectionState::PeerClosed) => {}
@@ -140,9 +144,9 @@ impl Tls {
         }
     }
 
-    fn flush_alert(&mut self, scratch: &mut Scratch, outlet: &mut dyn Outlet) {
+    fn flush_alert(&mut self, incoming: &mut [u8], scratch: &mut Scratch, outlet: &mut dyn Outlet) {
         if let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(mut encode)), .. } =
-            self.0.process_tls_records(&mut [])
+            self.0.process_tls_records(incoming)
             && let Ok(count) = encode.encode(&mut scratch.0[..])
         {
             outlet.cipher(&scratch.0[..count]);
