@@ -47,6 +47,13 @@ impl World {
         Self { system, api, tenant, application, profile }
     }
 
+    /// Lets a gateway and an address send as fast as a test can.
+    pub(crate) fn lift_rates(&self) {
+        let rates = json!({ "gateway_rate_max": 100_000, "address_rate_max": 100_000 }).to_string();
+        let answer = self.api.send("PATCH", "/api/v1/settings", &[], Some(&rates));
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+
     /// Configures gateway `number` and opens it.
     pub(crate) fn gateway(&self, number: u64) -> Gateway {
         let eui = gateway_eui(number);

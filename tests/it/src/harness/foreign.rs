@@ -76,7 +76,7 @@ impl Drop for Lines {
 /// Python `websockets` on this URL; returns once the socket is open.
 pub(crate) fn python_socket(url: &str, certificate: &Path) -> Lines {
     let mut command = Command::new(home().join("python/bin/python"));
-    command.arg(source("socket.py")).arg(url).arg(certificate);
+    command.arg(source("stream_client.py")).arg(url).arg(certificate);
     let lines = Lines::start(&mut command);
     assert_eq!(lines.line(PATIENCE).as_deref(), Some("open"));
     lines

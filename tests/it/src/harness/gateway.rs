@@ -85,16 +85,19 @@ impl Gateway {
         format!("{:016X}", self.eui)
     }
 
-    /// Sends PULL_DATA; whether it was acknowledged.
+    /// Sends PULL_DATA, again and again as forwarders do; whether it was acknowledged.
     pub(crate) fn open(&mut self) -> bool {
-        let head = self.head(0x02);
-        self.pull.send(&head).expect("sending to loopback");
-        let deadline = Instant::now() + PATIENCE;
-        while let Some(datagram) = receive(&self.pull, deadline) {
-            if datagram[3] == 0x04 && datagram[1..3] == head[1..3] {
-                return true;
+        let give_up = Instant::now() + PATIENCE;
+        while Instant::now() < give_up {
+            let head = self.head(0x02);
+            self.pull.send(&head).ok();
+            let again = Instant::now() + Duration::from_millis(500);
+            while let Some(datagram) = receive(&self.pull, again) {
+                if datagram[3] == 0x04 && datagram[1..3] == head[1..3] {
+                    return true;
+                }
+                self.keep(&datagram);
             }
-            self.keep(&datagram);
         }
         false
     }

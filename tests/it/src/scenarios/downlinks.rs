@@ -1,6 +1,6 @@
 //! From what an application sends to what a device receives, and what becomes of it.
 
-use crate::harness::device::{Device, Say, hex};
+use crate::harness::device::{Device, Downlink, Say, hex};
 use crate::harness::fixture::World;
 use crate::harness::gateway::{Gateway, Heard, Transmission};
 use crate::harness::socket::Socket;
@@ -98,9 +98,11 @@ fn a_downlink_is_accepted_sent_and_acknowledged() {
     let said = event(&mut socket, "downlink_sent", &id);
     assert_eq!((&said["DeviceEUI"], &said["Gateway"]), (&json!(device.eui()), &json!(gateway.name())));
 
-    // Unacknowledged, it is repeated at the next occasion, with the same counter.
+    // Unacknowledged, it is repeated at the next occasion; a device takes no counter twice, so it has a new one.
     let again = fetch(&mut gateway, &mut device, Say::default());
-    assert_eq!(device.downlink(&again.phy).expect("for the device"), frame);
+    let repeated = device.downlink(&again.phy).expect("for the device");
+    assert_eq!(Downlink { fcnt: frame.fcnt, ..repeated.clone() }, frame);
+    assert!(repeated.fcnt > frame.fcnt);
     gateway.tx_ack(&again, "NONE");
 
     gateway.hear(&device.uplink(1, &[0], Say { ack: true, ..Say::default() }), Heard::default());
@@ -193,7 +195,8 @@ fn the_api_queues_lists_and_flushes_downlinks() {
     let sent = fetch(&mut gateway, &mut device, Say::default());
     gateway.tx_ack(&sent, "NONE");
     assert_eq!(device.downlink(&sent.phy).expect("for the device").payload, [1, 2]);
-    event(&mut socket, "downlink_sent", &first["id"]);
+    let id = first["id"].as_str().and_then(|id| id.parse::<u64>().ok()).expect("a number");
+    event(&mut socket, "downlink_sent", &json!(id));
     world.api.delete(&path);
     gateway.hear(&device.uplink(1, &[0], Say::default()), Heard::default());
     assert!(gateway.transmission(SOON).is_none(), "the queue was flushed");

@@ -14,8 +14,9 @@ const SOON: Duration = Duration::from_secs(1);
 #[track_caller]
 fn round(gateway: &mut Gateway, device: &mut Device, socket: &mut Socket, payload: u8) -> Value {
     gateway.hear(&device.uplink(1, &[payload], Say::default()), Heard::default());
-    let message = socket.next_where(|message| message.get("Data").is_some());
-    assert_eq!((&message["Data"], &message["DeviceEUI"]), (&json!(hex(&[payload])), &json!(device.eui())));
+    let of_device = |message: &Value| message.get("Data").is_some() && message["DeviceEUI"] == device.eui();
+    let message = socket.next_where(of_device);
+    assert_eq!(message["Data"], hex(&[payload]));
     message
 }
 
@@ -44,6 +45,8 @@ fn a_killed_dataplane_goes_on_where_it_was() {
     gateway.hear(&abp.uplink(1, &[0], say), Heard::default());
     let before = abp.downlink(&gateway.transmission(SOON).expect("an answer").phy).expect("for the device");
 
+    // Records go to the disk in groups; what is younger than a group may be delivered again, under the same id.
+    std::thread::sleep(Duration::from_millis(300));
     world.system.kill_dataplane();
     drop(socket);
     world.system.start_dataplane();

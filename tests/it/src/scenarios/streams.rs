@@ -161,6 +161,7 @@ fn every_session_of_a_stream_receives_everything() {
 fn a_stalled_consumer_disturbs_nobody() {
     let world = World::start();
     let (mut gateway, mut device) = (world.gateway(1), world.abp(1));
+    world.lift_rates();
     let small = json!({ "name": "stalled", "queue_bytes_max": 16_384, "format": "json" });
     let stalled: Stream = world.stream(&small);
     // Connected, upgraded, and never read from again.

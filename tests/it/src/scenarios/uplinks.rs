@@ -105,8 +105,8 @@ fn replays_are_refused_and_a_lost_answer_is_given_again() {
     let answer = gateway.transmission(Duration::from_secs(1)).expect("an acknowledgement");
     assert!(device.downlink(&answer.phy).expect("for the device").ack);
 
-    // Past the dedup window the same bytes are no copy but a repetition: the device missed its answer.
-    std::thread::sleep(Duration::from_millis(600));
+    // Past RX2 the same bytes are no late copy but a repetition: the device missed its answer.
+    std::thread::sleep(Duration::from_millis(2_500));
     gateway.hear(&confirmed, Heard::default());
     let again = gateway.transmission(Duration::from_secs(1)).expect("acknowledged again");
     assert!(device.downlink(&again.phy).expect("for the device").ack);
