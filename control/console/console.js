@@ -1,1 +1,261 @@
+// The console: one page over the REST API. Everything that is shown goes in as text, never as markup.
+'use strict';
 
+const $ = (id) => document.getElementById(id);
+const api = '/api/v1/';
+const state = { key: sessionStorage.getItem('key'), me: null, turn: 0, stop: () => {} };
+
+/** An element. Attributes that are functions are listeners. */
+function h(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === 'function') element.addEventListener(name, value);
+    else if (value !== undefined && value !== false) element.setAttribute(name, value === true ? '' : value);
+  }
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+async function ask(path, options = {}) {
+  const headers = { Authorization: `Bearer ${state.key}` };
+  if (options.body !== undefined) headers['Content-Type'] = 'application/json';
+  const body = options.body === undefined ? undefined : JSON.stringify(options.body);
+  const answer = await fetch(api + path, { method: options.method ?? 'GET', headers, body });
+  if (answer.status === 401) signOut('This API key is not known.');
+  const value = answer.status === 204 ? null : await answer.json();
+  if (!answer.ok) throw new Error(value.detail ?? answer.statusText);
+  return value;
+}
+
+// ---- signing in and out
+
+async function signIn() {
+  try {
+    state.me = await ask('me');
+  } catch (error) {
+    return signOut(error.message);
+  }
+  sessionStorage.setItem('key', state.key);
+  $('login').hidden = true;
+  $('app').hidden = false;
+  $('who').textContent = `${state.me.name} · ${state.me.tenant_name ?? state.me.role}`;
+  show();
+}
+
+function signOut(reason = '') {
+  state.stop();
+  state.key = null;
+  sessionStorage.removeItem('key');
+  $('app').hidden = true;
+  $('login').hidden = false;
+  $('refused').textContent = reason;
+  $('key').value = '';
+  $('key').focus();
+}
+
+$('login').addEventListener('submit', (event) => {
+  event.preventDefault();
+  state.key = $('key').value.trim();
+  signIn();
+});
+$('out').addEventListener('click', () => signOut());
+
+// ---- what is shown, and how
+
+const time = (text) => (text ? new Date(text).toLocaleString() : '–');
+const number = (value) => h('td', { class: 'number' }, value === undefined || value === null ? '–' : value.toLocaleString());
+const mono = (text) => h('td', { class: 'mono' }, text ?? '–');
+const pill = (kind, text) => h('span', { class: `pill ${kind}` }, text);
+const applied = (item) => h('td', {}, item.applied ? pill('good', 'in force') : pill('wait', 'pending'));
+const names = new Map();
+
+/** A thing's name instead of its id, as soon as it is known. */
+function named(path, id) {
+  const cell = h('td', {}, id ? names.get(id) ?? '…' : '–');
+  if (id && !names.has(id)) {
+    ask(`${path}/${id}`).then((thing) => names.set(id, thing.name), () => names.set(id, id)).then(() => {
+      cell.textContent = names.get(id);
+    });
+  }
+  return cell;
+}
+
+const lists = {
+  tenants: [['Name', (x) => h('td', {}, x.name)], ['Id', (x) => mono(x.id)], ['Since', (x) => h('td', {}, time(x.created_at))], ['', applied]],
+  applications: [['Name', (x) => h('td', {}, x.name)], ['Tenant', (x) => named('tenants', x.tenant)], ['Id', (x) => mono(x.id)], ['', applied]],
+  profiles: [['Name', (x) => h('td', {}, x.name)], ['Region', (x) => h('td', {}, x.region)], ['LoRaWAN', (x) => h('td', {}, x.mac_version)],
+    ['Tenant', (x) => (x.tenant ? named('tenants', x.tenant) : h('td', {}, 'everyone'))], ['', applied]],
+  devices: [['DevEUI', (x) => mono(x.dev_eui)], ['Name', (x) => h('td', {}, x.name ?? '–')], ['Application', (x) => named('applications', x.application)],
+    ['', (x) => h('td', {}, x.enabled ? x.activation.toUpperCase() : pill('wait', 'disabled'))],
+    ['DevAddr', (x) => mono(x.session?.dev_addr)], ['FCntUp', (x) => number(x.session?.fcnt_up)], ['RSSI', (x) => number(x.session?.rssi)],
+    ['Last seen', (x) => h('td', {}, x.live ? time(x.last_seen) : 'unknown')], ['Queue', (x) => number(x.queue.length)], ['', applied]],
+  gateways: [['EUI', (x) => mono(x.eui)], ['Name', (x) => h('td', {}, x.name ?? '–')],
+    ['', (x) => h('td', {}, !x.live ? pill('wait', 'unknown') : x.state?.online ? pill('good', 'online') : pill('bad', 'offline'))],
+    ['Last seen', (x) => h('td', {}, time(x.state?.last_seen))], ['Address', (x) => mono(x.state?.address)], ['Shard', (x) => number(x.state?.shard)],
+    ['Up', (x) => number(x.state?.uplinks)], ['Down', (x) => number(x.state?.downlinks)], ['', applied]],
+  streams: [['Name', (x) => h('td', {}, x.name)], ['Level', (x) => h('td', {}, x.level)], ['Copies', (x) => h('td', {}, x.copies)],
+    ['Connections', (x) => number(x.state?.connections.length)], ['Delivered', (x) => number(x.state?.delivered)],
+    ['Dropped', (x) => number(x.state && Object.values(x.state.drops).reduce((sum, count) => sum + count, 0))],
+    ['Downlinks', (x) => number(x.state?.downlinks)], ['', applied],
+    ['', (x) => h('td', {}, state.me.role === 'tenant_viewer' ? '' : h('a', { href: `#live/${x.id}` }, 'Watch'))]],
+};
+
+const pages = {
+  overview: { title: 'Overview', show: overview, every: 3000 },
+  ...Object.fromEntries(Object.keys(lists).map((name) => [name, { title: name[0].toUpperCase() + name.slice(1), show: (main, turn, after) => list(main, turn, name, after), every: 5000 }])),
+  events: { title: 'Events', show: events, every: 3000 },
+};
+
+function table(columns, items) {
+  const head = h('tr', {}, columns.map(([title]) => h('th', {}, title)));
+  const rows = items.map((item) => h('tr', {}, columns.map(([, cell]) => cell(item))));
+  return h('div', { class: 'card scroll' }, h('table', {}, h('thead', {}, head), h('tbody', {}, rows)));
+}
+
+async function link() {
+  const status = await ask('status');
+  const { dataplane } = status;
+  const [kind, text] = !dataplane.connected ? ['bad', 'no dataplane'] : status.pending ? ['wait', `${status.pending} pending`] : ['good', 'in force'];
+  $('link').className = `pill ${kind}`;
+  $('link').textContent = text;
+  return status;
+}
+
+async function overview() {
+  const [status, recent] = await Promise.all([link(), ask('events?limit=10')]);
+  const { dataplane } = status;
+  const card = (title, value) => h('div', { class: 'card' }, h('b', {}, String(value)), h('span', {}, title));
+  const counts = Object.entries(status.counts ?? {}).map(([title, count]) => card(title, count.toLocaleString()));
+  const shards = dataplane.shards.map((revision, shard) => ({ shard, revision }));
+  const parts = [
+    h('h1', {}, 'Overview'),
+    h('div', { class: 'cards' }, card('dataplane', dataplane.connected ? 'connected' : 'away'), card('stored revision', status.revision),
+      card('in force', dataplane.connected ? dataplane.revision : '–'), card('pending', status.pending), counts),
+    dataplane.refused ? h('p', { class: 'bad', role: 'alert' }, `The dataplane refused: ${dataplane.refused}`) : null,
+    h('h2', {}, 'Shards'),
+    shards.length
+      ? table([['Shard', (x) => number(x.shard)], ['Revision in force', (x) => number(x.revision)],
+        ['', (x) => h('td', {}, x.revision >= status.revision ? pill('good', 'current') : pill('wait', `${status.revision - x.revision} behind`))]], shards)
+      : h('p', { class: 'soft' }, 'None: the dataplane is not connected. Changes are stored and wait.'),
+    h('h2', {}, 'Lately'),
+    eventTable(recent.items),
+    h('p', { class: 'soft' }, `Trunkline ${status.version}${dataplane.software ? `, dataplane ${dataplane.software}` : ''} · streams at ${status.stream_url}`),
+  ];
+  return parts;
+}
+
+async function list(main, turn, name, after) {
+  const [page] = await Promise.all([ask(`${name}?limit=50${after ? `&after=${encodeURIComponent(after)}` : ''}`), link()]);
+  const more = h('div', { class: 'row' },
+    after ? h('a', { href: `#${name}` }, 'First') : null, page.next ? h('a', { href: `#${name}/${encodeURIComponent(page.next)}` }, 'Next') : null);
+  const none = h('p', { class: 'soft' }, `No ${name} yet. Make some through the API or with the command line.`);
+  return [h('h1', {}, pages[name].title), page.items.length ? table(lists[name], page.items) : none, h('p'), more];
+}
+
+function eventTable(items) {
+  if (!items.length) return h('p', { class: 'soft' }, 'Nothing yet.');
+  return table([['When', (x) => h('td', {}, time(x.at))], ['What', (x) => h('td', {}, x.kind.replaceAll('_', ' '))],
+    ['Device', (x) => mono(x.device)], ['Gateway', (x) => mono(x.gateway)], ['', (x) => h('td', { class: 'wrap' }, x.detail)]], [...items].reverse());
+}
+
+async function events() {
+  const [recent] = await Promise.all([ask('events?limit=200'), link()]);
+  return [h('h1', {}, 'Events'), eventTable(recent.items)];
+}
+
+// ---- a stream, live
+
+const LIVE_COUNT_MAX = 200;
+
+/** A token of the stream: one that it has, or a new one. */
+async function tokenOf(id) {
+  const tokens = (await ask(`streams/${id}/tokens`)).items;
+  const path = `streams/${id}/tokens`;
+  if (tokens.length) return ask(`${path}/${tokens[0].id}`);
+  return ask(path, { method: 'POST', body: { name: 'console' } });
+}
+
+async function live(main, id) {
+  const stream = await ask(`streams/${id}`);
+  const { url, token } = await tokenOf(id);
+  const target = new URL(url);
+  // A server that calls itself localhost is where this page came from.
+  if (target.hostname === 'localhost') target.hostname = location.hostname;
+  const status = h('span', { class: 'pill wait' }, 'connecting');
+  const rows = h('tbody');
+  const answer = h('p', { class: 'soft', role: 'status' });
+  const field = (name, attributes) => h('input', { name, required: true, spellcheck: 'false', ...attributes });
+  const form = h('form', { class: 'row card', submit: send },
+    h('label', {}, 'DeviceEUI', field('DeviceEUI', { pattern: '[0-9A-Fa-f]{16}', class: 'mono', size: '18' })),
+    h('label', {}, 'Port', field('Port', { type: 'number', min: '1', max: '223', value: '1' })),
+    h('label', {}, 'Data (hex)', field('Data', { pattern: '([0-9A-Fa-f]{2})*', class: 'mono', required: false })),
+    h('label', {}, 'Type', h('select', { name: 'Type' }, h('option', { value: '3' }, 'unconfirmed'), h('option', { value: '5' }, 'confirmed'))),
+    h('button', { class: 'main' }, 'Send downlink'));
+  main.replaceChildren(h('h1', {}, stream.name, ' ', status), stream.downlinks ? form : '', answer,
+    h('div', { class: 'card scroll' }, h('table', {}, h('thead', {}, h('tr', {}, ['When', 'What', 'Device', 'Port', 'Data', 'RSSI', 'SNR', 'Gateway'].map((title) => h('th', {}, title)))), rows)));
+
+  const socket = new WebSocket(target);
+  const say = (kind, text) => { status.className = `pill ${kind}`; status.textContent = text; };
+  socket.onopen = () => say('good', 'live');
+  socket.onclose = (event) => {
+    say('bad', event.code === 1006 ? 'cannot connect' : `closed (${event.code})`);
+    if (event.code === 1006) {
+      const certificate = new URL(target);
+      certificate.protocol = 'https:';
+      certificate.search = '';
+      answer.replaceChildren('If the certificate is self-signed, ', h('a', { href: certificate, target: '_blank', rel: 'noopener' }, 'accept it first'), ', then come back.');
+    }
+  };
+  socket.onmessage = (event) => message(event.data);
+  state.stop = () => { socket.onclose = null; socket.close(1000); state.stop = () => {}; };
+
+  function send(event) {
+    event.preventDefault();
+    const values = Object.fromEntries(new FormData(form));
+    socket.send(JSON.stringify({ ...values, Type: Number(values.Type), Port: Number(values.Port) }));
+    answer.textContent = 'Sent …';
+  }
+
+  function message(text) {
+    let value = {};
+    try { value = JSON.parse(text); } catch { /* another format: shown as it is */ }
+    if (value.Event === 'accepted' || value.Event === 'error' || value.Error) answer.textContent = text;
+    const input = form.elements.DeviceEUI;
+    if (value.DeviceEUI && !input.value) input.value = value.DeviceEUI;
+    const known = value.DeviceEUI || value.Gateway;
+    const cells = known
+      ? [h('td', {}, new Date().toLocaleTimeString()), h('td', {}, (value.Event ?? 'uplink').replaceAll('_', ' ')), mono(value.DeviceEUI), number(value.Port),
+        h('td', { class: 'mono wrap' }, value.Data ?? ''), number(value.RSSI), number(value.SNR), mono(value.Gateway)]
+      : [h('td', {}, new Date().toLocaleTimeString()), h('td', { class: 'mono wrap', colspan: '7' }, text)];
+    rows.prepend(h('tr', { title: text }, cells));
+    while (rows.children.length > LIVE_COUNT_MAX) rows.lastElementChild.remove();
+  }
+}
+
+// ---- from page to page
+
+async function show() {
+  if (!state.key || !state.me) return;
+  state.stop();
+  const turn = (state.turn += 1);
+  const [name = 'overview', argument] = location.hash.slice(1).split('/').map(decodeURIComponent);
+  const main = $('main');
+  const current = name === 'live' ? 'streams' : name || 'overview';
+  $('nav').replaceChildren(...Object.entries(pages).map(([path, page]) => h('a', { href: `#${path}`, class: path === current ? 'on' : undefined }, page.title)));
+  const fail = (error) => main.replaceChildren(h('p', { class: 'bad', role: 'alert' }, error.message));
+  if (name === 'live') return live(main, argument).catch(fail);
+  const page = pages[current] ?? pages.overview;
+  while (turn === state.turn && state.key) {
+    try {
+      const parts = await page.show(main, turn, argument);
+      if (turn === state.turn) main.replaceChildren(...parts.filter(Boolean));
+    } catch (error) {
+      if (turn === state.turn) fail(error);
+    }
+    await new Promise((resolve) => setTimeout(resolve, document.hidden ? 30000 : page.every));
+  }
+}
+
+window.addEventListener('hashchange', show);
+if (state.key) signIn();
+else signOut();
