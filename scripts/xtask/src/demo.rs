@@ -11,7 +11,8 @@ use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-const NAME: &str = "demo";
+/// What everything in it is called.
+pub(crate) const NAME: &str = "demo";
 const JOIN_EUI: &str = "70B3D57ED000FF00";
 const OTAA_COUNT: u32 = 6;
 const ABP_COUNT: u32 = 2;

@@ -35,8 +35,12 @@ impl Group {
         self.spawn(name, command.stdout(out).stderr(err), Some(log.to_path_buf()))
     }
 
-    /// Starts a child that speaks for itself.
-    pub(crate) fn start_aloud(&mut self, name: &'static str, command: &mut Command) -> Result<(), String> {
+    /// Starts a child that speaks for itself, unless it runs. Its end fails nothing: the next call starts it again.
+    pub(crate) fn keep_aloud(&mut self, name: &'static str, command: &mut Command) -> Result<(), String> {
+        self.0.retain_mut(|member| member.name != name || matches!(member.child.try_wait(), Ok(None)));
+        if self.0.iter().any(|member| member.name == name) {
+            return Ok(());
+        }
         self.spawn(name, command, None)
     }
 
@@ -52,9 +56,9 @@ impl Group {
         self.0.is_empty()
     }
 
-    /// Fails if a child has ended; the last lines of its log say why.
+    /// Fails if a child that keeps a log has ended; its last lines say why.
     pub(crate) fn alive(&mut self) -> Result<(), String> {
-        for member in &mut self.0 {
+        for member in self.0.iter_mut().filter(|member| member.log.is_some()) {
             if let Ok(Some(status)) = member.child.try_wait() {
                 return Err(member.epitaph(status));
             }

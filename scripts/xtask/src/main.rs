@@ -27,7 +27,7 @@ Usage: cargo xtask <command>
       --data-dir DIR     Where control and dataplane keep their data (default: .data).
       --no-build         Start what the last build left.
       --bin-dir DIR      Start the programs of this folder; builds nothing.
-      --api-listen ADDRESS, --udp-listen ADDRESS, --wss-listen ADDRESS, --metrics-listen ADDRESS
+      --listen-api ADDRESS, --listen-udp ADDRESS, --listen-wss ADDRESS, --listen-metrics ADDRESS
                          Where to listen (default: 127.0.0.1:8080, [::]:1700, [::]:8443, 127.0.0.1:9464).
   tidy               The house rules alone: arrows, unsafe, lengths, leftovers, origins.
   foreign            Installs the foreign clients that the integration tests talk to, under target/.

@@ -17,6 +17,9 @@ use std::time::{Duration, Instant};
 /// How long control and dataplane may take to be ready.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// After what time the stream is opened again, should it close.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// How often the children are looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -100,8 +103,8 @@ fn story(options: &Options, stop: &Arc<AtomicBool>, group: &mut Group) -> Result
     let trunkline = bin_dir.join("trunkline");
     let mut up = Command::new(&trunkline);
     up.arg("up").arg("--data-dir").arg(data_dir);
-    up.args(["--api-listen", &options.api, "--udp-listen", &options.udp, "--wss-listen", &options.wss]);
-    up.args(["--metrics-listen", &options.metrics]);
+    up.args(["--listen-api", &options.api, "--listen-udp", &options.udp, "--listen-wss", &options.wss]);
+    up.args(["--listen-metrics", &options.metrics]);
     group.start("trunkline up", &mut up, &log)?;
     let key = ready(options, stop, group)?;
     println!("{}", doors(options));
@@ -115,16 +118,23 @@ fn story(options: &Options, stop: &Arc<AtomicBool>, group: &mut Group) -> Result
     let list = serde_json::to_string_pretty(&demo.devices).expect("plain data");
     std::fs::write(&devices, list).map_err(|error| format!("{}: {error}", devices.display()))?;
     let mut fleet = Command::new(bin_dir.join("trunkline-fleet"));
-    fleet.args(["--server", &local(&options.udp), "--gateways", &demo::GATEWAY_COUNT.to_string(), "--interval", "2s"]);
+    fleet.args(["--server", &local(&options.udp), "--gateways", &demo::GATEWAY_COUNT.to_string(), "--interval", "4s"]);
     fleet.arg("--devices").arg(&devices).arg("--state").arg(data_dir.join("fleet.state"));
     group.start("the fleet", &mut fleet, &data_dir.join("fleet.log"))?;
     println!("{}", by_hand(options, &demo, &trunkline));
 
     let mut tail = Command::new(&trunkline);
-    tail.args(["stream", "tail", "--json", "--url", &stream_url(options, &demo), "--ca"])
-        .arg(data_dir.join("cert.pem"));
-    group.start_aloud("stream tail", &mut tail)?;
-    watch(stop, group)
+    tail.args(["--url", &format!("http://{}", options.api), "--json", "--data-dir"]).arg(data_dir);
+    tail.args(["stream", "tail", demo::NAME, "--token", &demo.token]);
+    loop {
+        group.keep_aloud("stream tail", &mut tail)?;
+        let until = Instant::now() + RETRY;
+        while Instant::now() < until {
+            going(stop)?;
+            group.alive()?;
+            std::thread::sleep(LOOK);
+        }
+    }
 }
 
 /// Waits until the API answers and has a dataplane; returns the operator's key.
@@ -149,7 +159,7 @@ fn ready(options: &Options, stop: &AtomicBool, group: &mut Group) -> Result<Stri
 }
 
 fn connected(options: &Options) -> Option<String> {
-    let key = std::fs::read_to_string(options.data_dir.join("operator.key")).ok()?.trim().to_owned();
+    let key = std::fs::read_to_string(options.data_dir.join("control/operator.key")).ok()?.trim().to_owned();
     let status = Api::new(&options.api, &key).find("/status").ok()??;
     (status["dataplane"]["connected"] == true).then_some(key)
 }
@@ -187,13 +197,13 @@ fn doors(options: &Options) -> String {
 fn by_hand(options: &Options, demo: &demo::Demo, trunkline: &Path) -> String {
     let url = stream_url(options, demo);
     let device = &demo.devices[0].dev_eui;
-    let certificate = options.data_dir.join("cert.pem");
+    let certificate = options.data_dir.join("control/cert.pem");
     format!(
         "The demonstration: {gateways} gateways and {devices} devices that join, send and answer.\n  \
          Stream       {url}\n               (self-signed certificate: {certificate})\n  \
          API key      {key}\n\n\
          Send a downlink; the device's next uplink fetches it:\n  \
-         {trunkline} --api http://{api} --key {key} downlink send {device} --port 10 --data 0102 --confirmed\n\
+         {trunkline} --url http://{api} --key {key} downlink send {device} --port 10 --data 0102 --confirmed\n\
          or type into any WebSocket client on the stream's URL:\n  \
          {{\"Type\":5,\"DeviceEUI\":\"{device}\",\"Port\":10,\"Data\":\"0102\"}}\n\
          List devices:\n  \
@@ -238,10 +248,10 @@ impl Options {
                 "--no-build" => options.build = false,
                 "--data-dir" => options.data_dir = std::path::absolute(value()?).map_err(|error| error.to_string())?,
                 "--bin-dir" => (options.bin_dir, options.build) = (Some(value()?.into()), false),
-                "--api-listen" => options.api = value()?,
-                "--udp-listen" => options.udp = value()?,
-                "--wss-listen" => options.wss = value()?,
-                "--metrics-listen" => options.metrics = value()?,
+                "--listen-api" => options.api = value()?,
+                "--listen-udp" => options.udp = value()?,
+                "--listen-wss" => options.wss = value()?,
+                "--listen-metrics" => options.metrics = value()?,
                 "-h" | "--help" => return Err(crate::USAGE.into()),
                 other => return Err(format!("unknown option `{other}`\n\n{}", crate::USAGE)),
             }

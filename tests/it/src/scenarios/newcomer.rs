@@ -23,10 +23,10 @@ impl Run {
         let ports: [u16; 4] = std::array::from_fn(|_| ports::free());
         let mut command = Command::new(binary("xtask"));
         command.args(["run", "--bin-dir"]).arg(binaries).arg("--data-dir").arg(directory.join("data"));
-        command.args(["--api-listen", &format!("127.0.0.1:{}", ports[0])]);
-        command.args(["--udp-listen", &format!("[::]:{}", ports[1])]);
-        command.args(["--wss-listen", &format!("[::]:{}", ports[2])]);
-        command.args(["--metrics-listen", &format!("127.0.0.1:{}", ports[3])]);
+        command.args(["--listen-api", &format!("127.0.0.1:{}", ports[0])]);
+        command.args(["--listen-udp", &format!("[::]:{}", ports[1])]);
+        command.args(["--listen-wss", &format!("[::]:{}", ports[2])]);
+        command.args(["--listen-metrics", &format!("127.0.0.1:{}", ports[3])]);
         command.args(more);
         Self { process: Process::start("run", &command, directory), api: ports[0] }
     }
@@ -120,7 +120,7 @@ fn without_the_demonstration_it_starts_empty() {
     let directory = Directory::new();
     let mut run = Run::start(&directory.0, &["--no-demo"]);
     run.said(|said| said.contains("Nothing is configured"));
-    let key = std::fs::read_to_string(directory.0.join("data/operator.key")).expect("the operator's key");
+    let key = std::fs::read_to_string(directory.0.join("data/control/operator.key")).expect("the operator's key");
     let api = crate::harness::rest::Api::new(run.api, key.trim());
     assert_eq!(api.get("/api/v1/tenants")["items"].as_array().map(Vec::len), Some(0));
     run.interrupt();
