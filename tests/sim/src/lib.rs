@@ -8,12 +8,20 @@
 //!   scenario:  network.advance -> network.due_host -> that shard's turn -> clients read and write -> again
 //! ```
 
+mod consumer;
+mod control;
 mod faults;
+mod laws;
 mod machine;
 mod network;
 mod stream;
+mod world;
 
+pub use consumer::{Consumer, Received, Temper};
+pub use control::Control;
 pub use faults::Faults;
+pub use laws::hold;
 pub use machine::{Machine, Sizes};
 pub use network::{HostIndex, Network, Shared, StreamId, Tally};
 pub use stream::Ended;
+pub use world::{Asked, History, STREAMS, Sent, Story, StreamOfStory, tell};

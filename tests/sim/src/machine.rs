@@ -363,7 +363,7 @@ impl Driver for Machine {
         let mut network = network.borrow_mut();
         let more = self.gather(&mut network);
         (self.now, self.unix) = (network.now(), network.unix());
-        if self.batch.is_empty() && !more && quiet() {
+        if self.batch.is_empty() && !more && until > self.now && quiet() {
             network.sleep(self.host, until);
         } else {
             network.run_on(self.host);
