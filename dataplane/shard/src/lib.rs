@@ -323,3 +323,6 @@ pub(crate) const STOP_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The time after which a stopping shard waits for no connection any more.
 pub(crate) const STOP_PATIENCE: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests;
