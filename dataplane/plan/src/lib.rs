@@ -1,7 +1,7 @@
 //! Configuration, checked, then compiled to the immutable tables that every shard consults.
 //!
 //! Owns the way from the contract's untrusted messages to a [`Plan`]: `spec` parses one object, [`Config`] holds a whole
-//! that is consistent, [`Plan::compile`] flattens it. The control plane calls the same functions before it stores
+//! that is consistent, [`Config::compile`] flattens it. The control plane calls the same functions before it stores
 //! anything, so what it accepts can be loaded. Devices and gateways are not in the plan: they are a shard's state, and a
 //! change of one costs what changed.
 //!
