@@ -59,7 +59,8 @@ pub(crate) struct Control {
     stop: Arc<AtomicBool>,
     slot_key: u32,
     config: Config,
-    devices: HashSet<u64>,
+    /// Every device, and the lane in which it lives.
+    devices: HashMap<u64, u8>,
     gateways: HashSet<u64>,
     staged: Option<Staged>,
     link: Option<Link>,
@@ -68,7 +69,8 @@ pub(crate) struct Control {
     scraping: Option<(Scrape, Vec<Report>, Instant)>,
     session_synced: Instant,
     session_fault: bool,
-    stopped_count: usize,
+    /// By shard.
+    stopped: Vec<bool>,
 }
 
 /// A snapshot that is arriving.
@@ -83,6 +85,7 @@ struct Staged {
 impl Control {
     pub(crate) fn new(parts: Parts) -> Self {
         Self {
+            stopped: vec![false; parts.seats.len()],
             seats: parts.seats,
             plan_log: parts.plan_log,
             session_log: parts.session_log,
@@ -91,7 +94,7 @@ impl Control {
             stop: parts.stop,
             slot_key: parts.slot_key,
             config: Config::default(),
-            devices: HashSet::new(),
+            devices: HashMap::new(),
             gateways: HashSet::new(),
             staged: None,
             link: None,
@@ -100,7 +103,6 @@ impl Control {
             scraping: None,
             session_synced: Instant::now(),
             session_fault: false,
-            stopped_count: 0,
         }
     }
 
@@ -111,22 +113,13 @@ impl Control {
     pub(crate) fn restore(&mut self, sessions: impl Iterator<Item = session::SessionRecord>) -> Result<(), Fault> {
         let mut changes = Vec::new();
         let replayed = self.plan_log.replay(|change| changes.push(change))?;
-        let mut refused = 0;
         let mut upserts = Vec::new();
-        for change in &changes {
-            match self.config.apply(std::slice::from_ref(change), &mut upserts) {
-                Ok(config) => self.config = config,
-                Err(refusal) => {
-                    refused += 1;
-                    tracing::warn!(%refusal, "a stored change is not in force");
-                }
-            }
-        }
+        let refused = apply_what_can_be(&mut self.config, &changes, &mut upserts);
         drop(changes);
-        if let Err(refusal) = self.load() {
-            tracing::error!(%refusal, "the stored plan does not compile; waiting for the control plane");
-        }
-        for upsert in upserts {
+        // Frames are taken last: not before every device has the counters that it had, lest an old frame pass for a new one.
+        let (gateways, devices): (Vec<_>, Vec<_>) =
+            upserts.into_iter().partition(|upsert| matches!(upsert, Upsert::Gateway(_) | Upsert::RemoveGateway(_)));
+        for upsert in devices {
             self.distribute(upsert);
         }
         let mut session_count = 0;
@@ -139,9 +132,18 @@ impl Control {
             self.push(target, ToShard::Restore(record));
             session_count += 1;
         }
+        if let Err(refusal) = self.load() {
+            tracing::error!(%refusal, "the stored plan does not compile; waiting for the control plane");
+        }
+        for upsert in gateways {
+            self.distribute(upsert);
+        }
         self.mark(self.plan_log.revision);
         if replayed.change_count > 1000 && replayed.change_count > 2 * replayed.live_count {
-            self.plan_log.compact()?;
+            // A disk that is full keeps nobody from being served.
+            if let Err(fault) = self.plan_log.compact() {
+                tracing::warn!(%fault, "the stored plan could not be made shorter");
+            }
         }
         tracing::info!(
             revision = self.plan_log.revision,
@@ -159,8 +161,10 @@ impl Control {
         let mut stopping = false;
         loop {
             self.drain_shards();
-            self.drain_link();
-            self.drain_scrapes();
+            if !stopping {
+                self.drain_link();
+                self.drain_scrapes();
+            }
             self.sync_sessions(false);
             self.give_up_late();
             if self.stop.load(Ordering::Acquire) && !stopping {
@@ -169,7 +173,7 @@ impl Control {
                     self.push(target, ToShard::Stop);
                 }
             }
-            if self.stopped_count == self.seats.len() {
+            if self.stopped.iter().all(|stopped| *stopped) {
                 break;
             }
             thread::park_timeout(SESSION_SYNC);
@@ -186,7 +190,7 @@ impl Control {
                         tracing::warn!("a newer control plane took the place of the older one");
                         older.close();
                     }
-                    self.staged = None;
+                    self.discard();
                 }
                 Inbound::Message(number, message) => {
                     if self.link.as_ref().is_some_and(|link| link.number == number) {
@@ -199,7 +203,7 @@ impl Control {
                     if self.link.as_ref().is_some_and(|link| link.number == number) {
                         tracing::info!(reason, "the control plane is gone; serving from the stored plan");
                         self.link = None;
-                        self.staged = None;
+                        self.discard();
                     }
                 }
             }
@@ -215,11 +219,14 @@ impl Control {
                 let revision = apply.revision;
                 let outcome = if self.staged.is_some() { self.snapshot_part(&apply) } else { self.delta(&apply) };
                 if let Err(refusal) = outcome {
+                    // A snapshot that was refused in part is refused whole.
+                    self.discard();
                     self.refuse(request, revision, &refusal);
                 }
             }
             Some(Told::SnapshotEnd(end)) => {
                 if let Err(refusal) = self.snapshot_end(&end) {
+                    self.discard();
                     self.refuse(request, end.revision, &refusal);
                 }
             }
@@ -250,7 +257,15 @@ impl Control {
         self.mark(self.plan_log.revision);
     }
 
+    /// Gives up a snapshot that is arriving, and the room that it took on the disk.
+    fn discard(&mut self) {
+        if let Some(staged) = self.staged.take() {
+            staged.log.discard();
+        }
+    }
+
     fn snapshot_begin(&mut self, request: u64, begin: &v1::SnapshotBegin) {
+        self.discard();
         match self.plan_log.stage(begin.store) {
             Ok(log) => {
                 let (config, upserts) = (Config::default(), Vec::new());
@@ -264,22 +279,22 @@ impl Control {
     }
 
     fn snapshot_part(&mut self, apply: &v1::Apply) -> Result<(), Refusal> {
-        let mut staged = self.staged.take().ok_or_else(|| refusal("snapshot", "has not begun"))?;
+        let staged = self.staged.as_mut().ok_or_else(|| refusal("snapshot", "has not begun"))?;
         staged.config = staged.config.apply(&apply.changes, &mut staged.upserts)?;
         staged.change_count += apply.changes.len();
         for change in &apply.changes {
             staged.log.push(change).map_err(|error| not_stored(&error))?;
         }
-        self.staged = Some(staged);
         Ok(())
     }
 
     fn snapshot_end(&mut self, end: &v1::SnapshotEnd) -> Result<(), Refusal> {
-        let staged = self.staged.take().ok_or_else(|| refusal("snapshot", "has not begun"))?;
+        let staged = self.staged.as_ref().ok_or_else(|| refusal("snapshot", "has not begun"))?;
         if end.revision != staged.revision {
             return Err(refusal("snapshot_end.revision", "is not that of snapshot_begin"));
         }
         staged.config.compile(end.revision)?;
+        let staged = self.staged.take().expect("it was there");
         self.plan_log.adopt(staged.log, end.revision).map_err(|error| not_stored(&error))?;
         self.config = staged.config;
         self.load()?;
@@ -293,7 +308,7 @@ impl Control {
             }
             self.distribute(upsert);
         }
-        for eui in gone_devices {
+        for eui in gone_devices.into_keys() {
             self.distribute(Upsert::RemoveDevice(Eui64::new(eui)));
         }
         for eui in gone_gateways {
@@ -342,7 +357,7 @@ impl Control {
     fn distribute(&mut self, upsert: Upsert) {
         match &upsert {
             Upsert::Device(device) => {
-                self.devices.insert(device.dev_eui.to_u64());
+                self.devices.insert(device.dev_eui.to_u64(), device.home().0);
                 let home = self.shard_of_lane(device.home().0);
                 let hashed = self.shard_of_lane(lane_of_eui(device.dev_eui).0);
                 if hashed != home {
@@ -382,10 +397,11 @@ impl Control {
         shard::shard_of_slot(driver::steering::slot_of(self.slot_key, eui), self.seats.len())
     }
 
-    /// Puts a message into a shard's mailbox, making room by listening to the shards meanwhile.
+    /// Puts a message into a shard's mailbox, making room by listening to the shards meanwhile. A shard that has stopped
+    /// makes no room any more.
     fn push(&mut self, target: usize, message: ToShard) {
         let mut message = message;
-        loop {
+        while !self.stopped[target] {
             match self.seats[target].mailbox.to.push(message) {
                 Ok(()) => break,
                 Err(back) => {
@@ -473,7 +489,11 @@ impl Control {
             }
             FromShard::Moved { dev_eui, before } => {
                 let target = self.shard_of_lane(before.0);
-                self.push(target, ToShard::Upsert(Upsert::RemoveDevice(dev_eui)));
+                // It may have moved back since the shard said so.
+                let lanes = [self.devices.get(&dev_eui.to_u64()).copied(), Some(lane_of_eui(dev_eui).0)];
+                if lanes.into_iter().flatten().all(|lane| self.shard_of_lane(lane) != target) {
+                    self.push(target, ToShard::Upsert(Upsert::RemoveDevice(dev_eui)));
+                }
             }
             FromShard::Session(record) => {
                 if let Err(error) = self.session_log.append(&record) {
@@ -485,7 +505,7 @@ impl Control {
                     self.say(0, Said::Happened(answers::happened(&happened)));
                 }
             }
-            FromShard::Stopped => self.stopped_count += 1,
+            FromShard::Stopped => self.stopped[source] = true,
         }
     }
 
@@ -557,8 +577,6 @@ impl Control {
 
     fn refuse(&mut self, request: u64, revision: u64, refusal: &Refusal) {
         tracing::warn!(%refusal, "the control plane was refused");
-        // A snapshot that was refused in part is refused whole.
-        self.staged = None;
         let (field, reason) = (refusal.field.clone(), refusal.reason.clone());
         self.say(request, Said::Refused(v1::Refused { field, reason, revision }));
     }
@@ -566,6 +584,27 @@ impl Control {
     fn say(&mut self, request: u64, body: Said) {
         if let Some(link) = &self.link {
             link.send(&v1::FromDataplane { request, body: Some(body) });
+        }
+    }
+}
+
+/// Applies as many of the changes as can be, all at once if they are consistent: each application copies the tables.
+/// Returns how many could not.
+fn apply_what_can_be(config: &mut Config, changes: &[v1::Change], upserts: &mut Vec<Upsert>) -> usize {
+    let kept = upserts.len();
+    match config.apply(changes, upserts) {
+        Ok(next) => {
+            *config = next;
+            0
+        }
+        Err(refusal) => {
+            upserts.truncate(kept);
+            if changes.len() == 1 {
+                tracing::warn!(%refusal, "a stored change is not in force");
+                return 1;
+            }
+            let (first, second) = changes.split_at(changes.len() / 2);
+            apply_what_can_be(config, first, upserts) + apply_what_can_be(config, second, upserts)
         }
     }
 }

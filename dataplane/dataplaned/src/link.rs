@@ -25,6 +25,9 @@ const INBOUND_COUNT_MAX: usize = 64;
 /// How long one write to the control plane may take.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// After a connection that could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 /// From the socket's threads to the control thread.
 pub(crate) enum Inbound {
     /// A control plane connected; it supersedes earlier ones.
@@ -88,7 +91,11 @@ pub(crate) fn listen(path: &Path, notify: Arc<dyn Fn() + Send + Sync>) -> io::Re
                         tracing::warn!(%error, "a control connection could not be served");
                     }
                 }
-                Err(error) => tracing::warn!(%error, "a control connection was refused"),
+                Err(error) => {
+                    tracing::warn!(%error, "a control connection was refused");
+                    // Without descriptors the next attempt fails as fast.
+                    thread::sleep(ACCEPT_PAUSE);
+                }
             }
         }
     })?;

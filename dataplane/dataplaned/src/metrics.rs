@@ -21,6 +21,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long shards may take to answer, a little above the control thread's own patience.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// After a connection that could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 const QUANTILES: [f64; 4] = [0.5, 0.9, 0.99, 0.999];
 
 /// Allocations and frees of a shard's thread since it began to serve; written by it, read here.
@@ -49,9 +52,13 @@ pub(crate) fn serve(address: SocketAddr, sources: Sources) -> io::Result<SocketA
         .map_err(|error| io::Error::new(error.kind(), format!("metrics on tcp {address}: {error}")))?;
     let bound = listener.local_addr()?;
     thread::Builder::new().name("metrics".into()).spawn(move || {
-        for stream in listener.incoming().flatten() {
-            // A scraper that breaks off harms nobody.
-            let _served = answer(stream, &sources);
+        for stream in listener.incoming() {
+            match stream {
+                // A scraper that breaks off harms nobody.
+                Ok(stream) => drop(answer(stream, &sources)),
+                // Without descriptors the next attempt fails as fast.
+                Err(_) => thread::sleep(ACCEPT_PAUSE),
+            }
         }
     })?;
     Ok(bound)

@@ -186,7 +186,10 @@ impl PlanLog {
             }
         })?;
         match failed {
-            Some(error) => Err(error.into()),
+            Some(error) => {
+                staging.discard();
+                Err(error.into())
+            }
             None => Ok(self.adopt(staging, self.revision)?),
         }
     }
@@ -222,9 +225,12 @@ impl PlanLog {
 
     /// Puts a whole snapshot in this log's place.
     pub(crate) fn adopt(&mut self, mut staging: Staging, revision: u64) -> io::Result<()> {
-        staging.write(KIND_COMMIT, &revision.to_le_bytes())?;
-        let file = staging.writer.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.sync_all()?;
+        let written = staging.write(KIND_COMMIT, &revision.to_le_bytes()).and_then(|()| staging.writer.flush());
+        if let Err(error) = written.and_then(|()| staging.writer.get_ref().sync_all()) {
+            staging.discard();
+            return Err(error);
+        }
+        let (file, _nothing) = staging.writer.into_parts();
         std::fs::rename(&staging.path, &self.path)?;
         if let Some(dir) = self.path.parent() {
             File::open(dir)?.sync_all()?;
@@ -288,6 +294,13 @@ impl Staging {
     /// Adds one change.
     pub(crate) fn push(&mut self, change: &v1::Change) -> io::Result<()> {
         self.write(KIND_CHANGE, &change.encode_to_vec())
+    }
+
+    /// Removes it: the disk may be full because of it.
+    pub(crate) fn discard(self) {
+        // What is buffered is of no use. A file that stays behind is truncated by the next snapshot.
+        let (_file, _unwritten) = self.writer.into_parts();
+        let _removed = std::fs::remove_file(&self.path);
     }
 
     fn write(&mut self, kind: u8, body: &[u8]) -> io::Result<()> {

@@ -51,7 +51,11 @@ impl SessionLog {
         let found = read_all(&mut file)?;
         let mut log = Self { path, writer: BufWriter::with_capacity(1 << 18, file), unsynced: false };
         if found.entry_count > 1024 && found.entry_count > 2 * found.records.len() {
-            log.rewrite(&found.records)?;
+            // A disk that is full keeps nobody from being served.
+            if let Err(error) = log.rewrite(&found.records) {
+                tracing::warn!(%error, "the stored sessions could not be made shorter");
+                let _removed = std::fs::remove_file(log.path.with_extension("new"));
+            }
         }
         Ok((log, found))
     }
