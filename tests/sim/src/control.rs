@@ -33,8 +33,8 @@ pub struct Control {
     pub counters: BTreeMap<(&'static str, &'static str), u64>,
     /// Reports that have come since they were last asked for.
     pub reports: usize,
-    /// Free queue blocks and connections by shard, as last reported.
-    pub gauges: BTreeMap<usize, (u64, u64)>,
+    /// The longest way of an event from one shard to another, nanoseconds, as last reported.
+    pub hop_ns_max: u64,
     /// Sessions that opened and closed on streams.
     pub opened: u64,
     /// See `opened`.
@@ -59,7 +59,7 @@ impl Control {
             stopped: Vec::new(),
             counters: BTreeMap::new(),
             reports: 0,
-            gauges: BTreeMap::new(),
+            hop_ns_max: 0,
             opened: 0,
             closed: 0,
         }
@@ -109,6 +109,7 @@ impl Control {
     /// Asks every shard for its counters.
     pub fn ask_reports(&mut self) {
         self.counters.clear();
+        self.hop_ns_max = 0;
         self.reports = 0;
         self.backlog.iter_mut().for_each(|backlog| backlog.push_back(ToShard::Report(Box::<Report>::default())));
     }
@@ -177,7 +178,7 @@ impl Control {
                     *self.counters.entry((descriptor.family, descriptor.label)).or_default() += value;
                 }
                 assert_eq!(report.shard, shard);
-                self.gauges.insert(shard, (report.gauges.queue_blocks_free, report.gauges.connections));
+                self.hop_ns_max = self.hop_ns_max.max(report.latencies.hop.max());
                 self.reports += 1;
             }
             FromShard::Moved { dev_eui, before } => {

@@ -44,6 +44,7 @@ pub fn hold(history: &History) {
     downlinks_are_as_asked(history, seed);
     losses_are_counted(history, seed);
     bounds_hold(history, seed);
+    wakes_are_not_lost(history, seed);
     the_end_is_clean(history, seed);
 }
 
@@ -221,10 +222,25 @@ fn bounds_hold(history: &History, seed: u64) {
     assert!(turns < 20_000, "seed {seed}: {turns} turns per second and shard");
 }
 
+/// Nobody sleeps while something waits for them: an event reaches another shard within a few turns.
+fn wakes_are_not_lost(history: &History, seed: u64) {
+    // Records that found a shard busy wait for as many turns as it takes to come to them.
+    let turns = if history.story.is_calm() { 8 } else { 64 };
+    let bound = history.story.faults.turn_max.as_nanos() as u64 * turns;
+    let longest = history.control.hop_ns_max;
+    assert!(longest <= bound, "seed {seed}: a hop took {longest} ns, {bound} at most");
+}
+
 /// Every shard stopped, told its consumers so, and gave back what it held.
 fn the_end_is_clean(history: &History, seed: u64) {
     assert!(history.control.all_stopped(), "seed {seed}: every shard stops when told to");
     assert_eq!(history.lent.len(), history.story.shards, "seed {seed}");
+    // The end of a session whose stream was removed is not told: there is no stream to tell it of.
+    if history.story.power_cuts == 0 && !history.story.plan_changes {
+        let (opened, closed) = (history.control.opened, history.control.closed);
+        let unsaid = history.control.counter("shard_drops", "happened_dropped");
+        assert!(opened.abs_diff(closed) <= unsaid, "seed {seed}: {opened} streams opened, {closed} closed");
+    }
     for (lent, connections) in &history.lent {
         assert_eq!((*lent, *connections), ([0; 3], 0), "seed {seed}: buffers and connections are given back");
     }
