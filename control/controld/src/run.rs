@@ -1,0 +1,153 @@
+//! The life of the process: open, bind, serve, stop.
+//!
+//! Everything that can be wrong with the host or the options is found before the first request is served, and said in
+//! one line.
+
+use crate::certificate::Pair;
+use crate::files::{DataDir, write_secret};
+use crate::link::{DataplaneLink, Settings};
+use crate::options::Options;
+use crate::serve::{Tls, bind};
+use crate::stored::Stored;
+use api::Api;
+use model::{Compiler, Name, Role};
+use push::Limits;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use store::Store;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// How long open requests may take to end after a signal.
+const GRACE: Duration = Duration::from_secs(5);
+/// How often the store may forget what nobody needs to be told any more.
+const HOUSEKEEPING: Duration = Duration::from_secs(600);
+
+/// Runs until a signal ends it. The error is one line for the operator.
+pub fn run(options: &Options) -> Result<(), String> {
+    if options.is_exposed() {
+        return Err(format!(
+            "{} is not loopback: give --tls-cert and --tls-key, or --plain if something in front of it ends TLS",
+            options.listen
+        ));
+    }
+    let directory = DataDir::open(&options.data_dir)?;
+    let pair = Pair::of(directory.path());
+    if pair.make_unless_there()? {
+        tracing::info!("made a self-signed certificate: {}", pair.certificate.display());
+    }
+    pair.load()?;
+    let tls = match (&options.tls_cert, &options.tls_key) {
+        (Some(certificate), Some(key)) => Some(Pair { certificate: certificate.clone(), key: key.clone() }.load()?),
+        _ => None,
+    };
+    let store =
+        Store::open(&directory.join("trunkline.db"), &directory.join("store.key"), Box::new(Compiler::default()))
+            .map_err(|error| error.to_string())?;
+    operator_key(&store, &directory, options.new_operator_key)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| format!("no threads can be started: {error}"))?;
+    let result = runtime.block_on(serve(options, Arc::new(store), tls));
+    // Whoever still reads the store does so on a thread that need not be waited for.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+/// The first key, or another one if the operator asks for it.
+fn operator_key(store: &Store, directory: &DataDir, is_another_wanted: bool) -> Result<(), String> {
+    let failed = |error: store::Error| format!("no operator's key can be made: {error}");
+    let first = api::bootstrap(store).map_err(failed)?;
+    let secret = match first {
+        Some(secret) => secret,
+        None if is_another_wanted => {
+            let name = Name::parse("Operator").map_err(|reason| failed(store::Error::Broken(reason)))?;
+            let written = store.write(|writer| writer.insert_key(name, Role::Operator)).map_err(failed)?;
+            written.value.1.reveal().to_owned()
+        }
+        None => return Ok(()),
+    };
+    let file = directory.join("operator.key");
+    write_secret(&file, format!("{secret}\n").as_bytes())?;
+    tracing::info!("the operator's API key is in {}", file.display());
+    Ok(())
+}
+
+async fn serve(options: &Options, store: Arc<Store>, tls: Option<Arc<rustls::ServerConfig>>) -> Result<(), String> {
+    let (stop, stopped) = watch::channel(false);
+    let signals = signals()?;
+    let listener = bind(options.listen).await?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    let settings = Settings {
+        socket: options.socket(),
+        store: store.identity(),
+        revision: store.revision(),
+        limits: Limits::default(),
+    };
+    let (dataplane, link) = DataplaneLink::start(settings, Stored(Arc::clone(&store)))
+        .map_err(|error| format!("no thread can be started: {error}"))?;
+    tokio::spawn(housekeeping(Arc::clone(&store)));
+    let api = Api::new(
+        store,
+        dataplane,
+        api::Options {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            stream_url: options.stream_url.clone(),
+            patience: Duration::from_millis(options.patience_ms),
+        },
+    );
+    let router = api::router(api);
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    tracing::info!("ready: {scheme}://{address}/");
+
+    let until = {
+        let mut stopped = stopped.clone();
+        async move {
+            // The sender outlives every server.
+            let _ = stopped.wait_for(|is_over| *is_over).await;
+        }
+    };
+    let server = tokio::spawn(async move {
+        match tls {
+            Some(config) => axum::serve(Tls::start(listener, config)?, router).with_graceful_shutdown(until).await,
+            None => axum::serve(listener, router).with_graceful_shutdown(until).await,
+        }
+    });
+    signals.await;
+    tracing::info!("stopping");
+    let _ = stop.send(true);
+    let result = match tokio::time::timeout(GRACE, server).await {
+        Ok(Ok(result)) => result.map_err(|error| format!("the API's listener failed: {error}")),
+        Ok(Err(error)) => Err(format!("the API failed: {error}")),
+        // Followers of events never end by themselves.
+        Err(_) => Ok(()),
+    };
+    link.abort();
+    result
+}
+
+/// SIGTERM or SIGINT.
+fn signals() -> Result<impl Future<Output = ()>, String> {
+    let listen = |kind| signal(kind).map_err(|error| format!("signals cannot be taken: {error}"));
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+async fn housekeeping(store: Arc<Store>) {
+    let mut interval = tokio::time::interval(HOUSEKEEPING);
+    loop {
+        interval.tick().await;
+        let store = Arc::clone(&store);
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || store.forget_removals()).await {
+            tracing::warn!("the store's housekeeping failed: {error}");
+        }
+    }
+}
