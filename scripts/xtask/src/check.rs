@@ -11,10 +11,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Seeds that the simulator runs; `SIM_SEEDS` asks for another number.
-const SEED_COUNT: &str = "200";
+const SEED_COUNT: u64 = 200;
 
 /// Crates whose tests are steps of their own.
-const APART: [&str; 2] = ["it", "sim"];
+const APART: [&str; 2] = ["it", "corpus"];
 
 /// A step's result: what to say about it, or what went wrong.
 type Outcome = Result<String, String>;
@@ -53,7 +53,15 @@ struct Executable {
 
 /// What the build step left, built on demand by whoever needs it first.
 #[derive(Default)]
-struct Built(Option<Vec<Executable>>);
+struct Built(Option<Artifacts>);
+
+/// What one build made that can be run.
+#[derive(Clone, Default)]
+struct Artifacts {
+    tests: Vec<Executable>,
+    /// The programs, by name.
+    programs: BTreeMap<String, PathBuf>,
+}
 
 /// Runs the named steps, or all of them, and prints a table. Later steps run although an earlier one failed.
 pub(crate) fn check(names: &[String]) -> Result<(), String> {
@@ -120,23 +128,22 @@ fn fuzz(_: &mut Built) -> Outcome {
 }
 
 fn build(built: &mut Built) -> Outcome {
-    let count = built.executables()?.len();
-    Ok(format!("{count} test executables"))
+    let artifacts = built.artifacts()?;
+    Ok(format!("{} test executables, {} programs", artifacts.tests.len(), artifacts.programs.len()))
 }
 
 fn unit(built: &mut Built) -> Outcome {
-    let executables = built.executables()?;
-    tests(executables.iter().filter(apart(false)), &["--skip", "vector", "--skip", "corpus"])
+    let here = |executable: &&Executable| !APART.contains(&executable.package.as_str());
+    tests(built.artifacts()?.tests.iter().filter(here), &["--skip", "vector"])
 }
 
 fn vectors(built: &mut Built) -> Outcome {
-    let executables = built.executables()?;
-    some(tests(executables.iter().filter(apart(false)), &["vector", "--skip", "corpus"])?)
+    let here = |executable: &&Executable| !APART.contains(&executable.package.as_str());
+    some(tests(built.artifacts()?.tests.iter().filter(here), &["vector"])?)
 }
 
 fn corpus(built: &mut Built) -> Outcome {
-    let executables = built.executables()?;
-    some(tests(executables.iter().filter(apart(false)), &["corpus"])?)
+    some(tests(built.artifacts()?.tests.iter().filter(|executable| executable.package == "corpus"), &[])?)
 }
 
 fn examples(_: &mut Built) -> Outcome {
@@ -144,18 +151,34 @@ fn examples(_: &mut Built) -> Outcome {
     Ok(String::new())
 }
 
+/// Runs all seeds, as many at once as there are cores. A failure shows what its seed had to say.
 fn seeds(built: &mut Built) -> Outcome {
-    let executables = built.executables()?;
-    let count = std::env::var("SIM_SEEDS").unwrap_or_else(|_| SEED_COUNT.into());
-    let sims: Vec<&Executable> = executables.iter().filter(|executable| executable.package == "sim").collect();
-    let mut passed = 0;
-    for sim in sims {
-        let mut command = sim.command();
-        command.env("SIM_SEEDS", &count);
-        passed += counted(&sim.name, &mut command)?;
+    let artifacts = built.artifacts()?;
+    let sim = artifacts.programs.get("sim").ok_or("tests/sim has no program")?;
+    let asked = std::env::var("SIM_SEEDS").map(|count| count.parse().map_err(|_| format!("SIM_SEEDS={count}")));
+    let count = asked.unwrap_or(Ok(SEED_COUNT))?;
+    let side_by_side = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    let children: Vec<_> = (0..side_by_side)
+        .map(|part| (part * count / side_by_side, (part + 1) * count / side_by_side))
+        .map(|(first, end)| {
+            let mut command = Command::new(sim);
+            command.args([first.to_string(), (end - first).to_string()]).current_dir(shell::root());
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            (shell::spoken(&command), command.spawn())
+        })
+        .collect();
+    let mut failed = Vec::new();
+    for (spoken, child) in children {
+        let output = child.and_then(std::process::Child::wait_with_output);
+        let output = output.map_err(|error| format!("{spoken}: {error}"))?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stdout);
+            let last = said.lines().last().unwrap_or("nothing");
+            eprintln!("{spoken} said last: {last}\n{}", String::from_utf8_lossy(&output.stderr));
+            failed.push(format!("{spoken}: {}", output.status));
+        }
     }
-    some(format!("{passed} tests"))?;
-    Ok(format!("{passed} tests, {count} seeds"))
+    if failed.is_empty() { Ok(format!("{count} seeds")) } else { Err(failed.join("\n")) }
 }
 
 fn foreign_clients(_: &mut Built) -> Outcome {
@@ -164,14 +187,11 @@ fn foreign_clients(_: &mut Built) -> Outcome {
 }
 
 fn integration(built: &mut Built) -> Outcome {
-    let executables = built.executables()?;
-    let it = executables.iter().find(|executable| executable.package == "it").ok_or("tests/it has no executable")?;
+    let artifacts = built.artifacts()?;
+    let it =
+        artifacts.tests.iter().find(|executable| executable.package == "it").ok_or("tests/it has no executable")?;
     shell::run(&mut it.command())?;
     Ok(String::new())
-}
-
-fn apart(expected: bool) -> impl Fn(&&Executable) -> bool {
-    move |executable| APART.contains(&executable.package.as_str()) == expected
 }
 
 /// Runs executables one after another; their output is shown only if they fail.
@@ -234,32 +254,38 @@ impl Executable {
 }
 
 impl Built {
-    fn executables(&mut self) -> Result<Vec<Executable>, String> {
-        if let Some(executables) = &self.0 {
-            return Ok(executables.clone());
+    fn artifacts(&mut self) -> Result<Artifacts, String> {
+        if let Some(artifacts) = &self.0 {
+            return Ok(artifacts.clone());
         }
         let arguments = ["build", "--workspace", "--all-targets", "--message-format", "json-render-diagnostics"];
         let messages = shell::output(&mut shell::cargo(&arguments))?;
-        let executables = executables(&messages);
-        self.0 = Some(executables.clone());
-        Ok(executables)
+        let artifacts = Artifacts::of(&messages);
+        self.0 = Some(artifacts.clone());
+        Ok(artifacts)
     }
 }
 
-/// The test executables that cargo's messages tell of, by name.
-fn executables(messages: &str) -> Vec<Executable> {
-    let mut found = BTreeMap::new();
-    for message in messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
-        let (Some(path), true) = (message["executable"].as_str(), message["profile"]["test"] == true) else { continue };
-        let Some(manifest) = message["manifest_path"].as_str().map(PathBuf::from) else { continue };
-        let directory = manifest.parent().expect("a manifest lies in a folder").to_path_buf();
-        let package = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let target = message["target"]["name"].as_str().unwrap_or_default();
-        let name = if target == package { package.clone() } else { format!("{package} {target}") };
-        let executable = Executable { name, package, manifest_directory: directory, path: path.into() };
-        found.insert((executable.name.clone(), path.to_owned()), executable);
+impl Artifacts {
+    /// The executables that cargo's messages tell of, by name.
+    fn of(messages: &str) -> Self {
+        let (mut tests, mut programs) = (BTreeMap::new(), BTreeMap::new());
+        for message in messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+            let Some(path) = message["executable"].as_str() else { continue };
+            let Some(manifest) = message["manifest_path"].as_str().map(PathBuf::from) else { continue };
+            let target = message["target"]["name"].as_str().unwrap_or_default();
+            if message["profile"]["test"] != true {
+                programs.insert(target.to_owned(), PathBuf::from(path));
+                continue;
+            }
+            let directory = manifest.parent().expect("a manifest lies in a folder").to_path_buf();
+            let package = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = if target == package { package.clone() } else { format!("{package} {target}") };
+            let executable = Executable { name, package, manifest_directory: directory, path: path.into() };
+            tests.insert((executable.name.clone(), path.to_owned()), executable);
+        }
+        Self { tests: tests.into_values().collect(), programs }
     }
-    found.into_values().collect()
 }
 
 #[cfg(test)]
@@ -276,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_test_executables_alone() {
+    fn tells_tests_from_programs() {
         let artifact = |test: bool, executable: &str, target: &str| {
             let value = serde_json::json!({
                 "reason": "compiler-artifact", "manifest_path": "/w/dataplane/base/Cargo.toml",
@@ -284,10 +310,16 @@ mod tests {
             });
             value.to_string()
         };
-        let messages = [artifact(true, "/t/base-1", "base"), artifact(false, "/t/base", "base"), "not JSON".into()];
-        let found = executables(&[&messages[..], &[artifact(true, "/t/laws-1", "laws")]].concat().join("\n"));
-        assert_eq!(found.iter().map(|found| found.name.as_str()).collect::<Vec<_>>(), ["base", "base laws"]);
-        assert_eq!(found[0].manifest_directory, PathBuf::from("/w/dataplane/base"));
+        let messages = [
+            artifact(true, "/t/base-1", "base"),
+            artifact(false, "/t/base", "base"),
+            artifact(true, "/t/laws-1", "laws"),
+            "not JSON".into(),
+        ];
+        let found = Artifacts::of(&messages.join("\n"));
+        assert_eq!(found.tests.iter().map(|found| found.name.as_str()).collect::<Vec<_>>(), ["base", "base laws"]);
+        assert_eq!(found.tests[0].manifest_directory, PathBuf::from("/w/dataplane/base"));
+        assert_eq!(found.programs["base"], PathBuf::from("/t/base"));
     }
 
     #[test]

@@ -123,6 +123,7 @@ impl System {
         command.arg("--data-dir").arg(self.path("control"));
         command.arg("--listen").arg(format!("127.0.0.1:{}", self.rest_port));
         command.arg("--control-socket").arg(self.path("control.sock"));
+        command.arg("--stream-url").arg(format!("wss://localhost:{}", self.wss_port));
         command
     }
 

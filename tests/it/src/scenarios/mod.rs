@@ -2,6 +2,7 @@
 
 mod allocation;
 mod bad_input;
+mod command_line;
 mod downlinks;
 mod faults;
 mod foreign;
