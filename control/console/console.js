@@ -3,6 +3,7 @@
 
 const $ = (id) => document.getElementById(id);
 const api = '/api/v1/';
+const names = new Map();
 const state = { key: sessionStorage.getItem('key'), me: null, turn: 0, stop: () => {} };
 
 /** An element. Attributes that are functions are listeners. */
@@ -12,7 +13,7 @@ function h(tag, attributes = {}, ...children) {
     if (typeof value === 'function') element.addEventListener(name, value);
     else if (value !== undefined && value !== false) element.setAttribute(name, value === true ? '' : value);
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
   return element;
 }
 
@@ -45,6 +46,7 @@ async function signIn() {
 function signOut(reason = '') {
   state.stop();
   state.key = null;
+  names.clear();
   sessionStorage.removeItem('key');
   $('app').hidden = true;
   $('login').hidden = false;
@@ -67,15 +69,14 @@ const number = (value) => h('td', { class: 'number' }, value === undefined || va
 const mono = (text) => h('td', { class: 'mono' }, text ?? '–');
 const pill = (kind, text) => h('span', { class: `pill ${kind}` }, text);
 const applied = (item) => h('td', {}, item.applied ? pill('good', 'in force') : pill('wait', 'pending'));
-const names = new Map();
 
-/** A thing's name instead of its id, as soon as it is known. */
+/** A thing's name instead of its id, as soon as it is known; asked for once. */
 function named(path, id) {
-  const cell = h('td', {}, id ? names.get(id) ?? '…' : '–');
-  if (id && !names.has(id)) {
-    ask(`${path}/${id}`).then((thing) => names.set(id, thing.name), () => names.set(id, id)).then(() => {
-      cell.textContent = names.get(id);
-    });
+  const cell = h('td', {}, '–');
+  if (id) {
+    if (!names.has(id)) names.set(id, ask(`${path}/${id}`).then((thing) => thing.name, () => id));
+    cell.textContent = '…';
+    names.get(id).then((name) => { cell.textContent = name; });
   }
   return cell;
 }

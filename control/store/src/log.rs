@@ -11,11 +11,13 @@ use crate::store::{Reader, Store, eui_key};
 use base::Eui64;
 use model::change::{self, removed};
 use model::{Application, Change, Profile, Stream, Tenant};
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 use std::sync::Arc;
 
 /// Removals that are remembered. Who is further behind needs a snapshot.
-const REMOVED_COUNT_MAX: i64 = 200_000;
+pub(crate) const REMOVED_COUNT_MAX: u32 = 200_000;
+/// Writes between two looks at how many there are.
+pub(crate) const WRITES_PER_LOOK: u64 = 4096;
 
 /// A change and the revision that made it.
 #[derive(Clone, Debug, PartialEq)]
@@ -124,24 +126,18 @@ impl Store {
         self.read(|reader| reader.changes_since(revision, device_count_max))
     }
 
-    /// Forgets the oldest removals, if there are too many. Costs little if there are not.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn forget_removals(&self) -> Result<(), Error> {
-        let has_many = self.read(|reader| {
-            let count: i64 = reader.conn.query_row("SELECT count(*) FROM removed", [], |row| row.get(0))?;
-            Ok::<_, Error>(count > REMOVED_COUNT_MAX)
+    /// Forgets the older half of the removals if there are more than `count_max`. Costs little if there are not.
+    pub(crate) fn forget_removals(&self, count_max: u32) -> Result<(), Error> {
+        let newest_forgotten = self.read(|reader| {
+            let count: u32 = reader.conn.query_row("SELECT count(*) FROM removed", [], |row| row.get(0))?;
+            if count <= count_max {
+                return Ok::<_, Error>(None);
+            }
+            let sql = "SELECT revision FROM removed ORDER BY revision DESC LIMIT 1 OFFSET ?1";
+            Ok(reader.conn.query_row(sql, [count_max / 2], |row| row.get::<_, i64>(0)).optional()?)
         })?;
-        if !has_many {
-            return Ok(());
-        }
+        let Some(newest_forgotten) = newest_forgotten else { return Ok(()) };
         self.write(|writer| {
-            let newest_forgotten: i64 = writer.conn.query_row(
-                "SELECT revision FROM removed ORDER BY revision DESC LIMIT 1 OFFSET ?1",
-                [REMOVED_COUNT_MAX / 2],
-                |row| row.get(0),
-            )?;
             writer.conn.execute("DELETE FROM removed WHERE revision <= ?1", [newest_forgotten])?;
             writer.conn.execute("UPDATE meta SET floor = ?1", [newest_forgotten])?;
             Ok::<_, Error>(())

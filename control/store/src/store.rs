@@ -7,7 +7,9 @@ use crate::seal::{Sealer, random};
 use crate::{Snapshot, log};
 use model::{Change, Checker};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use std::fs::OpenOptions;
 use std::ops::Deref;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -56,6 +58,9 @@ impl Store {
     /// `checker` refuses what is stored.
     pub fn open(path: &Path, key_path: &Path, checker: Box<dyn Checker>) -> Result<Self, OpenError> {
         let shown = path.display().to_string();
+        // SQLite gives its other files the mode of this one.
+        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+        file.map_err(|error| OpenError(format!("cannot open the store {shown}: {error}")))?;
         let mut conn =
             connect(path, true).map_err(|error| OpenError(format!("cannot open the store {shown}: {error}")))?;
         let failed = |error: Error| OpenError(format!("cannot read the store {shown}: {error}"));
@@ -182,6 +187,10 @@ impl Store {
         self.revision.store(revision, Ordering::Release);
         drop(state);
         self.writes.add(start.elapsed());
+        if revision.is_multiple_of(log::WRITES_PER_LOOK) {
+            // The write is stored whatever becomes of this; the next look tries again.
+            let _ = self.forget_removals(log::REMOVED_COUNT_MAX);
+        }
         Ok(Written { value, revision })
     }
 

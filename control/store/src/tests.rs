@@ -224,8 +224,10 @@ fn seals_secrets_and_knows_its_key_file() {
             assert!(!bytes.windows(secret.len()).any(|window| window == secret), "in the clear in {suffix:?}");
         }
     }
-    let mode = std::fs::metadata(&files.key).expect("a key file").permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
+    for path in [&files.key, &files.path] {
+        let mode = std::fs::metadata(path).expect("a file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", path.display());
+    }
 
     let own = std::fs::read(&files.key).expect("the key");
     std::fs::write(&files.key, "00".repeat(32)).expect("written");
@@ -358,6 +360,25 @@ fn tells_what_changed_and_what_is_gone() {
     assert_eq!(told, [change::removed(Removed::Stream(tap)), change::removed(Removed::Device(eui))]);
     let ahead = store.changes_since(store.revision() + 1, 10).expect("a log");
     assert!(matches!(ahead, Since::TooFar { .. }));
+}
+
+#[test]
+fn old_removals_are_forgotten_and_said_to_be() {
+    let files = files();
+    let store = files.open();
+    furnish(&store);
+    let start = store.revision();
+    for number in 1..=10 {
+        put(&store, number, &otaa(number)).expect("written");
+        store.write(|writer| writer.remove_device(Eui64::new(number))).expect("removed");
+    }
+    store.forget_removals(10).expect("few enough");
+    assert_eq!(changes(&store, start).len(), 10);
+    store.forget_removals(8).expect("forgotten");
+    assert!(matches!(store.changes_since(start, 100), Ok(Since::TooFar { .. })));
+    // The newest four are told still: devices 7 to 10 went at every second revision.
+    assert_eq!(changes(&store, start + 12).len(), 4);
+    assert!(matches!(store.changes_since(start + 11, 100), Ok(Since::TooFar { .. })));
 }
 
 #[test]
