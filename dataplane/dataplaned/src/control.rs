@@ -24,6 +24,9 @@ use std::time::{Duration, Instant};
 /// Between two syncs of the session log.
 const SESSION_SYNC: Duration = Duration::from_millis(100);
 
+/// Messages of the control plane that one turn of the loop obeys.
+const INBOUND_PER_TURN_MAX: usize = 4;
+
 /// How long an answer may take before it is given up.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -176,14 +179,18 @@ impl Control {
             if self.stopped.iter().all(|stopped| *stopped) {
                 break;
             }
-            thread::park_timeout(SESSION_SYNC);
+            if stopping || self.inbound.is_empty() {
+                thread::park_timeout(SESSION_SYNC);
+            }
         }
         self.drain_shards();
         self.sync_sessions(true);
     }
 
     fn drain_link(&mut self) {
-        while let Ok(inbound) = self.inbound.try_recv() {
+        // Not all of an import at once: sessions are to be synced meanwhile, and a stop is to be seen.
+        for _ in 0..INBOUND_PER_TURN_MAX {
+            let Ok(inbound) = self.inbound.try_recv() else { return };
             match inbound {
                 Inbound::Opened(link) => {
                     if let Some(older) = self.link.replace(link) {
@@ -617,3 +624,6 @@ fn not_stored(error: &std::io::Error) -> Refusal {
     tracing::error!(%error, "the stored plan cannot be written");
     refusal("store", &format!("the dataplane cannot store it: {error}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,6 +47,14 @@ pub(crate) struct Link {
 }
 
 impl Link {
+    /// A link whose frames a test takes.
+    #[cfg(test)]
+    pub(crate) fn to_memory(number: u64) -> (Self, Receiver<Vec<u8>>) {
+        let (outbound, frames) = bounded(OUTBOUND_COUNT_MAX);
+        let (stream, _other) = UnixStream::pair().expect("a pair of sockets");
+        (Self { number, outbound, stream }, frames)
+    }
+
     /// Queues one message. A connection that does not keep up is closed.
     pub(crate) fn send(&self, message: &v1::FromDataplane) {
         let mut bytes = Vec::new();
