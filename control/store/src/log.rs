@@ -15,7 +15,7 @@ use rusqlite::{Connection, OptionalExtension};
 use std::sync::Arc;
 
 /// Removals that are remembered. Who is further behind needs a snapshot.
-pub(crate) const REMOVED_COUNT_MAX: u32 = 200_000;
+const REMOVED_COUNT_MAX: u32 = 200_000;
 /// Writes between two looks at how many there are.
 pub(crate) const WRITES_PER_LOOK: u64 = 4096;
 
@@ -126,8 +126,17 @@ impl Store {
         self.read(|reader| reader.changes_since(revision, device_count_max))
     }
 
-    /// Forgets the older half of the removals if there are more than `count_max`. Costs little if there are not.
-    pub(crate) fn forget_removals(&self, count_max: u32) -> Result<(), Error> {
+    /// Forgets the oldest removals, if there are too many. Costs little if there are not. Writes see to it themselves, now
+    /// and then; a start is another good moment.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn forget_removals(&self) -> Result<(), Error> {
+        self.keep_removals(REMOVED_COUNT_MAX)
+    }
+
+    /// Forgets the older half of the removals if there are more than `count_max`.
+    pub(crate) fn keep_removals(&self, count_max: u32) -> Result<(), Error> {
         let newest_forgotten = self.read(|reader| {
             let count: u32 = reader.conn.query_row("SELECT count(*) FROM removed", [], |row| row.get(0))?;
             if count <= count_max {

@@ -189,7 +189,7 @@ impl Store {
         self.writes.add(start.elapsed());
         if revision.is_multiple_of(log::WRITES_PER_LOOK) {
             // The write is stored whatever becomes of this; the next look tries again.
-            let _ = self.forget_removals(log::REMOVED_COUNT_MAX);
+            let _ = self.forget_removals();
         }
         Ok(Written { value, revision })
     }

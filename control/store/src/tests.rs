@@ -372,9 +372,9 @@ fn old_removals_are_forgotten_and_said_to_be() {
         put(&store, number, &otaa(number)).expect("written");
         store.write(|writer| writer.remove_device(Eui64::new(number))).expect("removed");
     }
-    store.forget_removals(10).expect("few enough");
+    store.keep_removals(10).expect("few enough");
     assert_eq!(changes(&store, start).len(), 10);
-    store.forget_removals(8).expect("forgotten");
+    store.keep_removals(8).expect("forgotten");
     assert!(matches!(store.changes_since(start, 100), Ok(Since::TooFar { .. })));
     // The newest four are told still: devices 7 to 10 went at every second revision.
     assert_eq!(changes(&store, start + 12).len(), 4);
