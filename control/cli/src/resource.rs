@@ -274,7 +274,7 @@ impl Resource {
             .subcommands([list, get, create, update, delete])
     }
 
-    /// The fields that were given, on top of `body`. References are left as they were typed, see [`Field::reference`].
+    /// The fields that were given, on top of `body`. References are left as they were typed.
     pub(crate) fn object(&self, matches: &ArgMatches, body: Value) -> Result<Value, String> {
         let mut object = body;
         for field in self.fields {
