@@ -52,7 +52,7 @@ function fields(schema, path = '', depth = 0) {
 function table(head, rows) {
   return h('div', { class: 'scroll' }, h('table', {},
     h('thead', {}, h('tr', {}, head.map((title) => h('th', {}, title)))),
-    h('tbody', {}, rows.map((cells) => h('tr', {}, cells.map((cell, index) => h('td', { class: index === 0 ? 'mono' : 'wrap' }, cell)))))));
+    h('tbody', {}, rows.map((cells) => h('tr', {}, cells.map((cell, index) => h('td', { class: index === 0 ? 'mono' : index === cells.length - 1 ? 'wrap' : undefined }, cell)))))));
 }
 
 function body(title, content) {

@@ -16,8 +16,6 @@ use std::sync::Arc;
 
 /// Removals that are remembered. Who is further behind needs a snapshot.
 const REMOVED_COUNT_MAX: u32 = 200_000;
-/// Writes between two looks at how many there are.
-pub(crate) const WRITES_PER_LOOK: u64 = 4096;
 
 /// A change and the revision that made it.
 #[derive(Clone, Debug, PartialEq)]
@@ -126,8 +124,8 @@ impl Store {
         self.read(|reader| reader.changes_since(revision, device_count_max))
     }
 
-    /// Forgets the oldest removals, if there are too many. Costs little if there are not. Writes see to it themselves, now
-    /// and then; a start is another good moment.
+    /// Forgets the oldest removals, if there are too many. Costs little if there are not: to be called
+    /// now and then.
     ///
     /// # Errors
     /// When the database fails.

@@ -187,10 +187,6 @@ impl Store {
         self.revision.store(revision, Ordering::Release);
         drop(state);
         self.writes.add(start.elapsed());
-        if revision.is_multiple_of(log::WRITES_PER_LOOK) {
-            // The write is stored whatever becomes of this; the next look tries again.
-            let _ = self.forget_removals();
-        }
         Ok(Written { value, revision })
     }
 
