@@ -15,6 +15,7 @@ use crate::{Now, Options, STOP_TIMEOUT};
 use base::blocks::Pool;
 use base::{Eui64, Monotonic};
 use driver::{Completion, Connection, Driver, End, Limits, Listener};
+use plan::StreamPlan;
 use rustls::ServerConfig;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -272,7 +273,7 @@ impl Clients {
         if first {
             self.say_presence(stream, id, true, context);
         }
-        self.happened(What::StreamOpened, stream, context);
+        self.happened(What::StreamOpened, &context.load.plan.streams[stream as usize], context);
     }
 
     /// Takes a client out of its stream's list, if it is in one.
@@ -297,7 +298,7 @@ impl Clients {
             let id = state.id;
             self.say_presence(stream, id, false, context);
         }
-        self.happened(What::StreamClosed, stream, context);
+        self.happened(What::StreamClosed, &context.load.plan.streams[stream as usize], context);
     }
 
     fn say_presence(&mut self, stream: u32, id: u32, present: bool, context: &mut Context<'_>) {
@@ -314,8 +315,7 @@ impl Clients {
         context.counters.drops.add(Drop::HopPresence, refused);
     }
 
-    fn happened(&self, what: What, stream: u32, context: &Context<'_>) {
-        let plan = &context.load.plan.streams[stream as usize];
+    fn happened(&self, what: What, plan: &StreamPlan, context: &Context<'_>) {
         let happened = Happened {
             what,
             at: context.now.unix,
@@ -356,6 +356,9 @@ impl Clients {
             while rest != NONE {
                 let client = rest as usize;
                 rest = self.table[client].next;
+                if !kept {
+                    self.happened(What::StreamClosed, &before.plan.streams[index], context);
+                }
                 if !kept || context.load.plan.stream_of_token(&self.table[client].token) != Some(at as u32) {
                     self.shut(client, CloseCode::POLICY, "the stream or its token is no longer valid", context);
                 }
