@@ -248,6 +248,8 @@ impl Control {
         if hello.major > contract::MAJOR {
             let reason = format!("this dataplane speaks {}.{}", contract::MAJOR, contract::MINOR);
             self.refuse(request, 0, &refusal("hello.major", &reason));
+            // What it says next could mean something else in its version: it is not listened to.
+            self.link = None;
             return;
         }
         tracing::info!(software = hello.software, "control plane connected");

@@ -154,11 +154,11 @@ fn serve(
     thread::Builder::new().name("control-write".into()).spawn(move || {
         for bytes in queue {
             if writer.write_all(&bytes).is_err() {
-                // The reader sees the end and says so.
-                let _closed = writer.shutdown(std::net::Shutdown::Both);
                 break;
             }
         }
+        // The reader sees the end and says so.
+        let _closed = writer.shutdown(std::net::Shutdown::Both);
     })?;
     let reader = stream.try_clone()?;
     let opened = Inbound::Opened(Link { number, outbound, stream });
