@@ -19,8 +19,8 @@ use session::gateways::{Path, Policy};
 use session::{Outcome, Sink, TransmitError, lane_of_frame};
 use std::net::SocketAddr;
 use wire::semtech_udp::{
-    ACK_BYTES, Body, Crc, Datagram, PAYLOAD_BYTES_MAX, PULL_RESP_BYTES_MAX, PullData, PushData, Rxpk, TxAck, TxOutcome,
-    Txpk, Version, When, write_pull_ack, write_pull_resp, write_push_ack,
+    ACK_BYTES, Body, Crc, Datagram, Malformed, PAYLOAD_BYTES_MAX, PULL_RESP_BYTES_MAX, PullData, PushData, Rxpk, TxAck,
+    TxOutcome, Txpk, Version, When, write_pull_ack, write_pull_resp, write_push_ack,
 };
 
 /// The longest report that travels in an event.
@@ -37,10 +37,13 @@ impl<D: Driver> Shard<D> {
         // What is parsed borrows the bytes while the driver is asked to answer, so they move to a room of the shard's.
         let mut room = self.record.take().expect("the room comes back after every use");
         let bytes = self.driver.bytes(&lease);
-        let count = bytes.len().min(room.len());
-        room[..count].copy_from_slice(&bytes[..count]);
+        // A driver's buffers may be larger than the room; half a datagram is none.
+        let copied = room.get_mut(..bytes.len()).map(|room| {
+            room.copy_from_slice(bytes);
+            &*room
+        });
         self.driver.release(lease);
-        match Datagram::parse(&room[..count]) {
+        match copied.ok_or(Malformed::TooLong).and_then(Datagram::parse) {
             Err(malformed) => self.counters.datagrams.count(malformed),
             Ok(datagram) if self.shard_of(datagram.eui()) != self.options.index => {
                 self.counters.drops.count(Drop::GatewayForeign);
