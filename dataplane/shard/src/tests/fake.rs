@@ -36,6 +36,10 @@ pub(super) struct Fake {
     pub(super) now: Monotonic,
     pub(super) peers: HashMap<u32, Peer>,
     pub(super) datagrams: Vec<Vec<u8>>,
+    /// Bytes of a buffer for a datagram; what is longer is cut.
+    pub(super) datagram_bytes: usize,
+    /// No datagram finds a slot to be sent from.
+    pub(super) is_busy: bool,
     batch: VecDeque<Completion>,
     buffers: HashMap<u32, Vec<u8>>,
     buffer_count: u32,
@@ -49,6 +53,8 @@ impl Fake {
             now: Monotonic(1_000_000_000),
             peers: HashMap::new(),
             datagrams: Vec::new(),
+            datagram_bytes: RECEIVE_BYTES,
+            is_busy: false,
             batch: VecDeque::new(),
             buffers: HashMap::new(),
             buffer_count: 0,
@@ -81,9 +87,15 @@ impl Fake {
     }
 
     pub(super) fn datagram(&mut self, socket: Socket, bytes: &[u8]) {
-        let lease = self.lend(bytes.to_vec());
+        let truncated = bytes.len() > self.datagram_bytes;
+        let lease = self.lend(bytes[..bytes.len().min(self.datagram_bytes)].to_vec());
         let source = SocketAddr::from((Ipv4Addr::LOCALHOST, 1700));
-        self.batch.push_back(Completion::Datagram { socket, source, lease, truncated: false });
+        self.batch.push_back(Completion::Datagram { socket, source, lease, truncated });
+    }
+
+    /// The kernel says something that concerns no buffer and no open connection.
+    pub(super) fn complete(&mut self, completion: Completion) {
+        self.batch.push_back(completion);
     }
 
     pub(super) fn peer(&mut self, connection: Connection) -> &mut Peer {
@@ -219,6 +231,9 @@ impl Driver for Fake {
     }
 
     fn send_to(&mut self, _socket: Socket, _target: SocketAddr, bytes: &[u8]) -> Result<(), Busy> {
+        if self.is_busy {
+            return Err(Busy);
+        }
         self.datagrams.push(bytes.to_vec());
         Ok(())
     }

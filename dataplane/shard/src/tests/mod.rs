@@ -2,6 +2,7 @@
 
 mod fake;
 mod life;
+mod metrics;
 mod overload;
 mod tls;
 
@@ -36,20 +37,33 @@ struct Sizes {
     shard_count: usize,
     output_count: u32,
     block_count: usize,
+    /// Bytes of each ring between two shards.
+    ring_bytes: usize,
+    /// Messages of each queue between a shard and the control thread.
+    mail_count: usize,
     echo: bool,
     tls: Option<Arc<ServerConfig>>,
 }
 
 impl Default for Sizes {
     fn default() -> Self {
-        Self { shard_count: 1, output_count: 64, block_count: 1024, echo: false, tls: None }
+        Self {
+            shard_count: 1,
+            output_count: 64,
+            block_count: 1024,
+            ring_bytes: 64 << 10,
+            mail_count: 4096,
+            echo: false,
+            tls: None,
+        }
     }
 }
 
 impl World {
     fn new(sizes: &Sizes) -> Self {
-        let mailboxes: Vec<_> = (0..sizes.shard_count).map(|_| Mailbox::new(4096, Arc::new(|| {}))).collect();
-        let shards = fabric(sizes.shard_count, 64 << 10).into_iter().enumerate().map(|(index, ports)| {
+        let mailboxes: Vec<_> =
+            (0..sizes.shard_count).map(|_| Mailbox::new(sizes.mail_count, Arc::new(|| {}))).collect();
+        let shards = fabric(sizes.shard_count, sizes.ring_bytes).into_iter().enumerate().map(|(index, ports)| {
             let options = Options {
                 index,
                 slot_key: SLOT_KEY,
@@ -98,16 +112,24 @@ impl World {
     }
 
     fn load(&mut self, streams: &[v1::Stream]) {
+        self.configure(&streams.iter().cloned().map(Body::Stream).collect::<Vec<_>>());
+    }
+
+    /// Puts a configuration of nothing else in force on every shard.
+    fn configure(&mut self, bodies: &[Body]) {
         self.revision += 1;
         for target in 0..self.shards.len() {
-            self.load_one(target, streams);
+            self.configure_one(target, bodies);
         }
         self.turns(2);
     }
 
     fn load_one(&self, target: usize, streams: &[v1::Stream]) {
-        let changes: Vec<_> =
-            streams.iter().map(|stream| v1::Change { body: Some(Body::Stream(stream.clone())) }).collect();
+        self.configure_one(target, &streams.iter().cloned().map(Body::Stream).collect::<Vec<_>>());
+    }
+
+    fn configure_one(&self, target: usize, bodies: &[Body]) {
+        let changes: Vec<_> = bodies.iter().map(|body| v1::Change { body: Some(body.clone()) }).collect();
         let config = plan::Config::default().apply(&changes, &mut Vec::new()).expect("consistent");
         let plan = config.compile(self.revision).expect("compiles");
         self.mailboxes[target].to.push(ToShard::Load(Box::new(Load::new(plan)))).expect("room");

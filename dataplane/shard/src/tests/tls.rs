@@ -10,7 +10,7 @@ use rustls::{
 };
 use std::io::{Read, Write};
 
-fn configurations(version: &'static SupportedProtocolVersion) -> (Arc<ServerConfig>, Arc<ClientConfig>) {
+pub(super) fn configurations(version: &'static SupportedProtocolVersion) -> (Arc<ServerConfig>, Arc<ClientConfig>) {
     let signed = rcgen::generate_simple_self_signed(vec!["localhost".into()]).expect("a certificate");
     let certificate: CertificateDer<'static> = signed.cert.der().clone();
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(signed.signing_key.serialize_der()));
@@ -33,7 +33,7 @@ fn configurations(version: &'static SupportedProtocolVersion) -> (Arc<ServerConf
 }
 
 /// A client with its end of the wire.
-struct Secure {
+pub(super) struct Secure {
     tls: ClientConnection,
     connection: Connection,
     plain: Vec<u8>,
@@ -47,7 +47,7 @@ impl Secure {
     }
 
     /// Bytes to and fro until both are silent.
-    fn exchange(&mut self, world: &mut World) {
+    pub(super) fn exchange(&mut self, world: &mut World) {
         for _ in 0..8 {
             let mut out = Vec::new();
             while self.tls.wants_write() {
@@ -76,7 +76,7 @@ impl Secure {
     }
 
     /// A consumer with an open stream.
-    fn consumer(world: &mut World, config: &Arc<ClientConfig>) -> Self {
+    pub(super) fn consumer(world: &mut World, config: &Arc<ClientConfig>) -> Self {
         let mut secure = Self::connect(world, config);
         secure.exchange(world);
         secure.tls.writer().write_all(request(&format!("/?token={TOKEN}")).as_bytes()).expect("to memory");
