@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A running control plane; killed if a test fails before it ends it.
 struct Running {
@@ -72,9 +72,16 @@ impl Drop for Running {
 
 /// What a start that fails says: one line, and it must be there.
 fn refusal(data_dir: &Path, arguments: &[&str]) -> String {
-    let output = command(data_dir, arguments).output().unwrap();
+    let mut child = command(data_dir, arguments).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while child.try_wait().unwrap().is_none() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // One that started after all would run for ever.
+    let _ = child.kill();
+    let output = child.wait_with_output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success(), "it started: {said}");
+    assert!(output.status.code().is_some_and(|code| code != 0), "it started: {said}");
     let last: Vec<&str> = said.lines().filter(|line| line.starts_with("trunkline-control: ")).collect();
     assert_eq!(last.len(), 1, "{said}");
     assert!(!said.contains("panicked"), "{said}");
@@ -149,6 +156,8 @@ fn what_keeps_it_from_starting_is_said_in_one_line() {
     assert!(refusal(&data_dir, &[]).contains("does not belong to the store"));
     std::fs::rename(path("store.key"), data_dir.join("store.key")).unwrap();
 
+    // The log of the last writes would bring the store back.
+    let _ = std::fs::remove_file(other.join("trunkline.db-wal"));
     std::fs::write(other.join("trunkline.db"), "this is no database, and it is long enough to be looked at").unwrap();
     assert!(refusal(&other, &[]).contains("trunkline.db"));
     assert!(start(&data_dir, &[]).stop(), "nothing above did any harm");
