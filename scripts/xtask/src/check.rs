@@ -51,9 +51,9 @@ struct Executable {
     path: PathBuf,
 }
 
-/// What the build step left, built on demand by whoever needs it first.
+/// What the build step left, built on demand by whoever needs it first; a build that failed is not tried again.
 #[derive(Default)]
-struct Built(Option<Artifacts>);
+struct Built(Option<Result<Artifacts, String>>);
 
 /// What one build made that can be run.
 #[derive(Clone, Default)]
@@ -255,18 +255,16 @@ impl Executable {
 
 impl Built {
     fn artifacts(&mut self) -> Result<Artifacts, String> {
-        if let Some(artifacts) = &self.0 {
-            return Ok(artifacts.clone());
-        }
-        let arguments = ["build", "--workspace", "--all-targets", "--message-format", "json-render-diagnostics"];
-        let messages = shell::output(&mut shell::cargo(&arguments))?;
-        let artifacts = Artifacts::of(&messages);
-        self.0 = Some(artifacts.clone());
-        Ok(artifacts)
+        self.0.get_or_insert_with(Artifacts::build).clone()
     }
 }
 
 impl Artifacts {
+    fn build() -> Result<Self, String> {
+        let arguments = ["build", "--workspace", "--all-targets", "--message-format", "json-render-diagnostics"];
+        Ok(Self::of(&shell::output(&mut shell::cargo(&arguments))?))
+    }
+
     /// The executables that cargo's messages tell of, by name.
     fn of(messages: &str) -> Self {
         let (mut tests, mut programs) = (BTreeMap::new(), BTreeMap::new());

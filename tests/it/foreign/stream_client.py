@@ -1,5 +1,7 @@
 """A stock WebSocket client, Python `websockets`: prints every message; every line of standard input is sent.
 
+The first line it prints is `open`, followed by the extensions that were agreed upon.
+
 Arguments: the URL, the file of the server's certificate, and any headers as `Name: value`.
 """
 
@@ -14,7 +16,8 @@ async def main(url: str, certificate: str, headers: list[str]) -> None:
     context = ssl.create_default_context(cafile=certificate)
     extra = [tuple(header.split(": ", 1)) for header in headers]
     async with websockets.connect(url, ssl=context, additional_headers=extra, server_hostname="localhost") as socket:
-        print("open", flush=True)
+        extensions = [extension.name for extension in socket.protocol.extensions]
+        print("open", *extensions, flush=True)
         lines = asyncio.StreamReader()
         loop = asyncio.get_running_loop()
         await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)

@@ -82,6 +82,13 @@ impl World {
         device
     }
 
+    /// Lets later devices have a profile of their own.
+    pub(crate) fn use_profile(&mut self, more: &Value) {
+        let mut profile = json!({ "tenant": self.tenant, "name": "another", "mac_version": "1.0.3" });
+        profile.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        self.profile = self.api.post("/api/v1/profiles", &profile)["id"].clone();
+    }
+
     fn device(&self, device: &Device, activation: &Value) {
         let mut body = json!({
             "dev_eui": device.eui(), "join_eui": format!("{:016X}", device.join_eui),

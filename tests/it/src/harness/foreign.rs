@@ -73,12 +73,13 @@ impl Drop for Lines {
     }
 }
 
-/// Python `websockets` on this URL; returns once the socket is open.
-pub(crate) fn python_socket(url: &str, certificate: &Path) -> Lines {
+/// Python `websockets` on this URL; returns once the socket is open, with or without compression.
+pub(crate) fn python_socket(url: &str, certificate: &Path, deflate: bool) -> Lines {
     let mut command = Command::new(home().join("python/bin/python"));
     command.arg(source("stream_client.py")).arg(url).arg(certificate);
     let lines = Lines::start(&mut command);
-    assert_eq!(lines.line(PATIENCE).as_deref(), Some("open"));
+    let opened = if deflate { "open permessage-deflate" } else { "open" };
+    assert_eq!(lines.line(PATIENCE).as_deref(), Some(opened));
     lines
 }
 

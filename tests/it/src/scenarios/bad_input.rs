@@ -109,6 +109,13 @@ fn unknown_gateways_and_spoofed_return_paths() {
     assert!(gateway.transmission(Duration::from_secs(1)).is_some(), "the answer goes where PULL_DATA came from");
     assert!(thief.transmission(Duration::ZERO).is_none());
 
+    // A forged PULL_DATA moves it: the protocol cannot tell. The gateway's next one takes it back.
+    assert!(thief.open());
+    assert!(gateway.open());
+    gateway.hear(&device.uplink(1, &[2], say), Heard::default());
+    assert!(gateway.transmission(Duration::from_secs(1)).is_some(), "the return path came back");
+    assert!(thief.transmission(Duration::ZERO).is_none());
+
     // A TX_ACK that answers nothing is counted.
     let mut unasked = gateway.head(0x05);
     unasked[1..3].copy_from_slice(&[0xEE, 0xEE]);

@@ -82,6 +82,31 @@ fn a_device_joins_speaks_and_listens() {
 }
 
 #[test]
+fn us915_answers_on_its_own_frequencies() {
+    let mut world = World::start();
+    world.use_profile(&json!({ "region": "US915", "sub_bands": [2] }));
+    let (mut gateway, mut device) = (world.gateway(1), world.otaa(1));
+    // Channels 8 and 15 (RP002 §2.5.3): RX1 is on downlink channel `channel mod 8`, at DR3's DR13.
+    let on = |frequency_mhz: f64| Heard { frequency_mhz, data_rate: "SF7BW125", ..Heard::default() };
+    let heard_at = gateway.hear(&device.join_request(), on(903.9));
+    let accept = gateway.transmission(SOON).expect("a join-accept");
+    let txpk = &accept.txpk;
+    assert_eq!(txpk["tmst"], heard_at.wrapping_add(5_000_000));
+    assert_eq!((&txpk["freq"], &txpk["datr"]), (&json!(923.3), &json!("SF7BW500")));
+    gateway.tx_ack(&accept, "NONE");
+    assert!(device.join_accept(&accept.phy));
+
+    let say = Say { confirmed: true, ..Say::default() };
+    gateway.hear(&device.uplink(1, &[0], say), on(905.3));
+    let answer = gateway.transmission(SOON).expect("an acknowledgement");
+    assert_eq!((&answer.txpk["freq"], &answer.txpk["datr"]), (&json!(927.5), &json!("SF7BW500")));
+    gateway.tx_ack(&answer, "TOO_LATE");
+    let second = gateway.transmission(SOON).expect("RX2");
+    assert_eq!((&second.txpk["freq"], &second.txpk["datr"]), (&json!(923.3), &json!("SF12BW500")));
+    assert!(device.downlink(&second.phy).expect("for the device").ack);
+}
+
+#[test]
 fn a_downlink_is_accepted_sent_and_acknowledged() {
     let world = World::start();
     let (mut gateway, mut device) = (world.gateway(1), world.abp(1));

@@ -1,6 +1,6 @@
 //! Clients and encoders that nobody here wrote, from one end to the other.
 
-use crate::harness::device::hex;
+use crate::harness::device::{Say, hex};
 use crate::harness::fixture::World;
 use crate::harness::foreign::{Browser, Packets, python_socket};
 use crate::harness::gateway::Heard;
@@ -18,7 +18,7 @@ fn lora_packet_speaks_with_python_websockets() {
     let mut packets = Packets::start();
     let stream = world.stream(&json!({ "copies": "first" }));
     let url = format!("wss://localhost:{}/?token={}", world.system.wss_port, stream.token);
-    let mut application = python_socket(&url, &world.system.path("cert.pem"));
+    let mut application = python_socket(&url, &world.system.path("cert.pem"), false);
     let (abp, otaa) = (world.abp(1), world.otaa(2));
 
     // Joined by the foreign device.
@@ -75,6 +75,23 @@ fn lora_packet_speaks_with_python_websockets() {
     assert_eq!(application.hang_up().as_deref(), Some("closed 1000"));
 }
 
+/// The same library, compressed both ways.
+#[test]
+fn permessage_deflate_with_python_websockets() {
+    let world = World::start();
+    let (mut gateway, mut device) = (world.gateway(1), world.abp(1));
+    let stream = world.stream(&json!({ "deflate": true }));
+    let url = format!("wss://localhost:{}/?token={}", world.system.wss_port, stream.token);
+    let mut application = python_socket(&url, &world.system.path("cert.pem"), true);
+    for payload in 0..20 {
+        gateway.hear(&device.uplink(3, &[payload], Say::default()), Heard::default());
+        assert_eq!(application.next()["Data"], hex(&[payload]));
+    }
+    application.say(&json!({ "Type": 3, "DeviceEUI": device.eui(), "Port": 4, "Data": "0102" }).to_string());
+    assert_eq!(application.next()["Event"], "accepted");
+    assert_eq!(application.hang_up().as_deref(), Some("closed 1000"));
+}
+
 /// A page in a headless browser opens the stream, shows an uplink and sends a downlink.
 #[test]
 fn a_page_in_a_browser_reads_and_writes_a_stream() {
@@ -95,14 +112,14 @@ fn a_page_in_a_browser_reads_and_writes_a_stream() {
         json!(url)
     ));
     assert_eq!(opened, "open");
-    gateway.hear(&device.uplink(3, &[0xAB, 0xCD], crate::harness::device::Say::default()), Heard::default());
+    gateway.hear(&device.uplink(3, &[0xAB, 0xCD], Say::default()), Heard::default());
     browser.wait("messages.length === 1");
     assert_eq!(browser.evaluate("messages[0].Data"), "ABCD");
 
     let downlink = json!({ "Type": 3, "DeviceEUI": device.eui(), "Port": 4, "Data": "0102" }).to_string();
     browser.evaluate(&format!("socket.send({})", json!(downlink)));
     browser.wait("messages.some((message) => message.Event === 'accepted')");
-    gateway.hear(&device.uplink(3, &[1], crate::harness::device::Say::default()), Heard::default());
+    gateway.hear(&device.uplink(3, &[1], Say::default()), Heard::default());
     let sent = gateway.transmission(SOON).expect("the downlink");
     gateway.tx_ack(&sent, "NONE");
     assert_eq!(device.downlink(&sent.phy).expect("for the device").payload, [1, 2]);
