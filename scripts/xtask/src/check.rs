@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 /// Seeds that the simulator runs; `SIM_SEEDS` asks for another number.
 const SEED_COUNT: u64 = 200;
 
+/// How long one test executable may take; the slowest takes seconds.
+const EXECUTABLE_TIMEOUT: Duration = Duration::from_secs(300);
+
 /// Crates whose tests are steps of their own.
 const APART: [&str; 2] = ["it", "corpus"];
 
@@ -32,9 +35,8 @@ const STEPS: &[Step] = &[
     Step { name: "docs", what: "every public item documented, every link leads somewhere", action: docs },
     Step { name: "fuzz", what: "the fuzz targets compile", action: fuzz },
     Step { name: "build", what: "all targets of the workspace", action: build },
-    Step { name: "unit", what: "tests of each room", action: unit },
+    Step { name: "unit", what: "tests of each room, golden bytes of other producers among them", action: unit },
     Step { name: "examples", what: "examples in the documentation", action: examples },
-    Step { name: "vectors", what: "golden bytes of other producers", action: vectors },
     Step { name: "corpus", what: "what fuzzing found, replayed", action: corpus },
     Step { name: "seeds", what: "the simulator, seed by seed", action: seeds },
     Step { name: "foreign", what: "clients nobody here wrote: installed", action: foreign_clients },
@@ -134,16 +136,11 @@ fn build(built: &mut Built) -> Outcome {
 
 fn unit(built: &mut Built) -> Outcome {
     let here = |executable: &&Executable| !APART.contains(&executable.package.as_str());
-    tests(built.artifacts()?.tests.iter().filter(here), &["--skip", "vector"])
-}
-
-fn vectors(built: &mut Built) -> Outcome {
-    let here = |executable: &&Executable| !APART.contains(&executable.package.as_str());
-    some(tests(built.artifacts()?.tests.iter().filter(here), &["vector"])?)
+    some(tests(built.artifacts()?.tests.iter().filter(here))?)
 }
 
 fn corpus(built: &mut Built) -> Outcome {
-    some(tests(built.artifacts()?.tests.iter().filter(|executable| executable.package == "corpus"), &[])?)
+    some(tests(built.artifacts()?.tests.iter().filter(|executable| executable.package == "corpus"))?)
 }
 
 fn examples(_: &mut Built) -> Outcome {
@@ -195,10 +192,10 @@ fn integration(built: &mut Built) -> Outcome {
 }
 
 /// Runs executables one after another; their output is shown only if they fail.
-fn tests<'a>(executables: impl Iterator<Item = &'a Executable>, arguments: &[&str]) -> Outcome {
+fn tests<'a>(executables: impl Iterator<Item = &'a Executable>) -> Outcome {
     let (mut passed, mut failed) = (0, Vec::new());
     for executable in executables {
-        match counted(&executable.name, executable.command().args(arguments)) {
+        match counted(&executable.name, &mut executable.command()) {
             Ok(count) => passed += count,
             Err(reason) => failed.push(reason),
         }
@@ -214,13 +211,18 @@ fn some(said: String) -> Outcome {
 /// Runs a test executable and counts the tests that passed.
 fn counted(name: &str, command: &mut Command) -> Result<usize, String> {
     let start = Instant::now();
-    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{name}: {error}"))?;
+    let output = shell::output_within(command, EXECUTABLE_TIMEOUT).map_err(|error| format!("{name}: {error}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
     let count = passed(&text);
-    if !output.status.success() {
+    let failure = match output.status {
+        Some(status) if status.success() => None,
+        Some(status) => Some(status.to_string()),
+        None => Some(format!("not done after {}", clock(EXECUTABLE_TIMEOUT))),
+    };
+    if let Some(failure) = failure {
         print!("{text}");
         eprint!("{}", String::from_utf8_lossy(&output.stderr));
-        return Err(format!("{name}: {}", output.status));
+        return Err(format!("{name}: {failure}"));
     }
     if count > 0 {
         println!("   {name:<28} {count:>5} tests {:>8}", clock(start.elapsed()));

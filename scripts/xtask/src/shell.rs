@@ -2,8 +2,13 @@
 //!
 //! Owns nothing. A failed command is an error that names it; its own words have been shown already.
 
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// The top of the work tree.
 pub(crate) fn root() -> PathBuf {
@@ -37,6 +42,42 @@ pub(crate) fn output(command: &mut Command) -> Result<String, String> {
     String::from_utf8(output.stdout).map_err(|_| format!("{}: output is not UTF-8", spoken(command)))
 }
 
+/// What a command that was given so long has said.
+pub(crate) struct Within {
+    /// How it ended; `None` if it had to be killed, with all that it had started.
+    pub(crate) status: Option<ExitStatus>,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+}
+
+/// Runs for at most `limit`. The command leads a process group, so that nothing of it is left.
+pub(crate) fn output_within(command: &mut Command, limit: Duration) -> std::io::Result<Within> {
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).spawn()?;
+    let (stdout, stderr) = (collect(child.stdout.take()), collect(child.stderr.take()));
+    let deadline = Instant::now() + limit;
+    let mut status = child.try_wait()?;
+    while status.is_none() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+        status = child.try_wait()?;
+    }
+    if status.is_none() {
+        kill_process_group(Pid::from_child(&child), Signal::KILL).ok();
+        child.wait()?;
+    }
+    let all = |collected: JoinHandle<Vec<u8>>| collected.join().unwrap_or_default();
+    Ok(Within { status, stdout: all(stdout), stderr: all(stderr) })
+}
+
+fn collect(source: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // What was read before an error is still worth showing.
+        source.map(|mut source| source.read_to_end(&mut bytes));
+        bytes
+    })
+}
+
 /// The command as one would type it.
 pub(crate) fn spoken(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
@@ -65,4 +106,28 @@ pub(crate) fn files() -> Result<Vec<String>, String> {
     files.sort();
     files.dedup();
     Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_too_long_is_ended_with_its_children() {
+        let script = |script: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            command
+        };
+        let done = output_within(&mut script("echo out; echo err >&2; exit 3"), Duration::from_secs(10)).expect("runs");
+        assert_eq!(done.status.and_then(|status| status.code()), Some(3));
+        assert_eq!((&done.stdout[..], &done.stderr[..]), (&b"out\n"[..], &b"err\n"[..]));
+
+        let start = Instant::now();
+        // Its child holds the pipes open: only if that ends too does this return.
+        let late =
+            output_within(&mut script("echo begun; sleep 600 & wait"), Duration::from_millis(200)).expect("runs");
+        assert!(late.status.is_none() && late.stdout == b"begun\n");
+        assert!(start.elapsed() < Duration::from_secs(10));
+    }
 }

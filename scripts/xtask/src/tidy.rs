@@ -17,6 +17,7 @@ const TOP: [&str; 8] = [".cargo", ".ci", "bench", "control", "dataplane", "fuzz"
 pub(crate) fn tidy() -> Result<(), String> {
     let mut findings = arrows::findings(&arrows::rooms(&shell::metadata()?));
     let files = shell::files()?;
+    let mut vectors_named = String::new();
     for file in &files {
         findings.extend(place(file));
         let Ok(text) = std::fs::read_to_string(shell::root().join(file)) else { continue };
@@ -26,9 +27,13 @@ pub(crate) fn tidy() -> Result<(), String> {
         findings.extend(unsafe_code(file, &text));
         findings.extend(header(file, &text));
         findings.extend(manifest(file, &text));
+        if file.ends_with(".rs") {
+            vectors_named.extend(text.lines().filter(|line| line.contains("vectors/")));
+        }
     }
     let origins = std::fs::read_to_string(shell::root().join("tests/vectors/README.md")).unwrap_or_default();
     findings.extend(files.iter().filter_map(|file| origin(file, &origins)));
+    findings.extend(files.iter().filter_map(|file| reader(file, &vectors_named)));
     if findings.is_empty() { Ok(()) } else { Err(findings.join("\n")) }
 }
 
@@ -123,9 +128,22 @@ fn manifest(file: &str, text: &str) -> Option<String> {
 /// Every vector names its producer, by its own name or by that of a folder it lies in.
 fn origin(file: &str, origins: &str) -> Option<String> {
     let below = file.strip_prefix("tests/vectors/")?;
-    let folders = below.match_indices('/').map(|(at, _)| &below[..=at]);
-    let named = std::iter::once(below).chain(folders).any(|name| origins.contains(&format!("`{name}`")));
-    (below != "README.md" && !named).then(|| format!("{file}: its origin is not recorded in tests/vectors/README.md"))
+    let named = below == "README.md" || below_and_folders(below).any(|name| origins.contains(&format!("`{name}`")));
+    (!named).then(|| format!("{file}: its origin is not recorded in tests/vectors/README.md"))
+}
+
+/// Every vector is read by a test, which names it or a folder it lies in.
+fn reader(file: &str, named: &str) -> Option<String> {
+    let below = file.strip_prefix("tests/vectors/")?;
+    // Papers, and the scripts that made the vectors.
+    let is_vector = ![".md", ".cjs", ".mjs", ".py"].iter().any(|ending| below.ends_with(ending));
+    let read = below_and_folders(below).any(|name| named.contains(&format!("vectors/{}", name.trim_end_matches('/'))));
+    (is_vector && !read).then(|| format!("{file}: no test reads it"))
+}
+
+/// `a/b/c.txt`, `a/`, `a/b/`.
+fn below_and_folders(below: &str) -> impl Iterator<Item = &str> {
+    std::iter::once(below).chain(below.match_indices('/').map(|(at, _)| &below[..=at]))
 }
 
 fn generated(text: &str) -> bool {
@@ -207,5 +225,14 @@ mod tests {
         check(origin("tests/vectors/spec/b.json", "| `spec/a.json` | L2 1.0.4 |"), true);
         check(origin("tests/vectors/field/emit/a/b.txt", "| `field/emit/` | ourselves |"), false);
         check(origin("tests/it/src/main.rs", ""), false);
+    }
+
+    #[test]
+    fn which_vectors_are_read() {
+        let named = "include_str!(\"../../../tests/vectors/spec/a.json\") join(\"../../tests/vectors/field/emit\")";
+        check(reader("tests/vectors/spec/a.json", named), false);
+        check(reader("tests/vectors/spec/b.json", named), true);
+        check(reader("tests/vectors/field/emit/json/uplink.txt", named), false);
+        check(reader("tests/vectors/field/made.cjs", named), false);
     }
 }
