@@ -10,6 +10,7 @@ mod check;
 mod demo;
 mod foreign;
 mod group;
+mod million;
 mod rest;
 mod run;
 mod shell;
@@ -29,6 +30,9 @@ Usage: cargo xtask <command>
       --bin-dir DIR      Start the programs of this folder; builds nothing.
       --listen-api ADDRESS, --listen-udp ADDRESS, --listen-wss ADDRESS, --listen-metrics ADDRESS
                          Where to listen (default: 127.0.0.1:8080, [::]:1700, [::]:8443, 127.0.0.1:9464).
+  bench control      A million devices through the real processes: import, snapshot, deltas under traffic.
+      --devices N        Another number.
+      --bin-dir DIR      Measure the programs of this folder; builds nothing.
   tidy               The house rules alone: arrows, unsafe, lengths, leftovers, origins.
   foreign            Installs the foreign clients that the integration tests talk to, under target/.
 ";
@@ -40,6 +44,7 @@ fn main() -> ExitCode {
     let outcome = match command.as_str() {
         "check" => check::check(&rest),
         "run" => run::run(&rest),
+        "bench" if rest.first().is_some_and(|what| what == "control") => million::bench(&rest[1..]),
         "tidy" => tidy::tidy(),
         "foreign" => foreign::install(),
         "" | "help" | "-h" | "--help" => {

@@ -13,7 +13,7 @@ pub(crate) struct Api {
 impl Api {
     pub(crate) fn new(address: &str, key: &str) -> Self {
         let configuration = ureq::Agent::config_builder().http_status_as_error(false);
-        let agent = configuration.timeout_global(Some(Duration::from_secs(10))).build().into();
+        let agent = configuration.timeout_global(Some(Duration::from_secs(60))).build().into();
         Self { base: format!("http://{address}/api/v1"), key: key.into(), agent }
     }
 
@@ -34,6 +34,20 @@ impl Api {
 
     pub(crate) fn post(&self, path: &str, body: &Value) -> Result<Value, String> {
         Ok(self.call("POST", path, Some(body))?.1)
+    }
+
+    pub(crate) fn patch(&self, path: &str, body: &Value) -> Result<Value, String> {
+        Ok(self.call("PATCH", path, Some(body))?.1)
+    }
+
+    /// Imports devices, one JSON object a line. Returns the last line of the answer.
+    pub(crate) fn import(&self, rows: &str) -> Result<Value, String> {
+        let path = format!("{}/devices/import", self.base);
+        let answer = self.agent.post(&path).header("Authorization", format!("Bearer {}", self.key));
+        let answer = answer.header("Content-Type", "application/x-ndjson").send(rows);
+        let text = answer.and_then(|mut answer| answer.body_mut().read_to_string());
+        let text = text.map_err(|error| format!("POST {path}: {error}"))?;
+        serde_json::from_str(text.lines().last().unwrap_or_default()).map_err(|_| format!("POST {path}: {text}"))
     }
 
     pub(crate) fn delete(&self, path: &str) -> Result<(), String> {
