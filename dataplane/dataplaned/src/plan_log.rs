@@ -413,6 +413,24 @@ mod tests {
     }
 
     #[test]
+    fn a_full_disk_refuses_a_snapshot_and_keeps_the_plan() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut log = PlanLog::open(dir.path()).expect("a new log");
+        log.append(&[tenant(1, "kept"), device(1)], 5).expect("room");
+        // Whatever is written to this device finds the disk full.
+        std::os::unix::fs::symlink("/dev/full", dir.path().join("plan.new")).expect("a link");
+        let mut staging = log.stage(77).expect("opened");
+        staging.push(&tenant(2, "new")).expect("buffered");
+        let error = log.adopt(staging, 9).expect_err("there is no room");
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert_eq!((log.store, log.revision), (0, 5));
+        assert_eq!(all(&mut log), vec![tenant(1, "kept"), device(1)]);
+        log.append(&[device(2)], 6).expect("room");
+        drop(log);
+        assert_eq!(PlanLog::open(dir.path()).expect("the same log").revision, 6);
+    }
+
+    #[test]
     fn a_snapshot_replaces_everything_at_once() {
         let dir = tempfile::tempdir().expect("a directory");
         let mut log = PlanLog::open(dir.path()).expect("a new log");
