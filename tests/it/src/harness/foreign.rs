@@ -146,10 +146,11 @@ impl Browser {
         browser
     }
 
-    /// Opens a page.
+    /// Opens a page, and returns once the browser shows it and no longer what it showed before.
     pub(crate) fn open(&mut self, url: &str) {
         let answer = self.call("Page.navigate", &json!({ "url": url }));
         assert!(answer.get("errorText").is_none(), "{url}: {answer}");
+        self.wait(&format!("document.readyState === 'complete' && document.URL === {}", json!(url)));
     }
 
     /// The value of a JavaScript expression; a promise is awaited.
