@@ -97,6 +97,10 @@ impl Network {
         let ways = self.ways(place, session, profile, turn);
         self.settle_head(device, profile, &ways, turn);
 
+        if self.sessions[session].unkept {
+            // What was not kept is not acknowledged: the device repeats itself, and that is a second chance.
+            self.windows[place].asks &= !ASKS_ACK;
+        }
         let window = &self.windows[place];
         let asks = window.asks;
         let answers = answers(window, self.sessions[session].snr_deci);
@@ -191,20 +195,22 @@ impl Network {
         Contents { commands: both, requests: has_requests, downlink: NONE }
     }
 
-    /// The next FCntDown; a new block is stored before its first is used.
+    /// The next FCntDown; a new block is kept before its first is used.
     fn next_fcnt_down(&mut self, place: u32, turn: &mut Turn<'_>) -> Option<u32> {
         let session = &mut self.sessions[place];
         if session.fcnt_down == u32::MAX {
             self.counts.drops.count(Drop::FcntExhausted);
             return None;
         }
-        let fcnt = session.fcnt_down;
-        session.fcnt_down += 1;
-        if fcnt >= session.fcnt_down_reserved {
+        let (fcnt, device, reserved) = (session.fcnt_down, session.device, session.fcnt_down_reserved);
+        if fcnt >= reserved {
             session.fcnt_down_reserved = fcnt.saturating_add(FCNT_DOWN_BLOCK);
-            let device = session.device;
-            self.store(device, turn);
+            if self.store(device, turn).is_err() {
+                self.sessions[place].fcnt_down_reserved = reserved;
+                return None;
+            }
         }
+        self.sessions[place].fcnt_down += 1;
         Some(fcnt)
     }
 
@@ -244,6 +250,7 @@ impl Network {
             ways.map(|way| way.filter(|way| way.open && way.fits(payload.len(), fopts.len())).map(|way| way.slot));
         let mut flight = Flight::new(window.device, window.opened, slots);
         flight.downlink = contents.downlink;
+        flight.ticket = session.ticket;
         // The parts were sized by the region's tables, which stay below a PHYPayload's bound.
         flight.len = frame.write(&session.keys, &mut flight.phy).ok()? as u8;
         flight.gather(window.receptions());
@@ -266,7 +273,7 @@ impl Network {
         }
         self.counts.achieved.count(Achievement::DownlinksAcknowledged);
         turn.sink.event(&self.downlink_event(Kind::DownlinkAcknowledged, head, turn.unix));
-        self.take_downlink(head);
+        self.take_downlink(head, turn.sink);
     }
 }
 

@@ -7,6 +7,7 @@
 //! An uplink touches the address index, the session's two lines and the first line of its device.
 
 use crate::NONE;
+use crate::change::Ticket;
 use crate::downlinks::Queue;
 use crate::record::{DEV_NONCE_COUNT, KeptSession};
 use base::{Eui64, Monotonic, UnixMicros};
@@ -32,8 +33,14 @@ pub(crate) struct Session {
     pub(crate) fcnt_down_reserved: u32,
     /// MIC of the last accepted uplink: with an equal FCnt and a valid MIC, the frame is that one again.
     pub(crate) last_mic: u32,
-    /// `fcnt_up` as last stored.
-    pub(crate) fcnt_up_stored: u32,
+    /// Answers to repetitions of the last uplink.
+    pub(crate) repeat_count: u8,
+    /// Copies of the last uplink, for the index of a late one.
+    pub(crate) copy_count: u8,
+    /// Tries to bring a MAC request home.
+    pub(crate) request_count: u8,
+    /// The last uplink could not be kept: it is not acknowledged, and its repetition is a second chance.
+    pub(crate) unkept: bool,
     /// When the first copy of the last accepted uplink came.
     pub(crate) last_at: Monotonic,
     pub(crate) last_seen: UnixMicros,
@@ -41,14 +48,6 @@ pub(crate) struct Session {
     pub(crate) rssi_deci: i16,
     pub(crate) snr_deci: i16,
     pub(crate) receive: Receive,
-    /// When it was last stored, seconds.
-    pub(crate) stored_s: u32,
-    /// Answers to repetitions of the last uplink.
-    pub(crate) repeat_count: u8,
-    /// Copies of the last uplink, for the index of a late one.
-    pub(crate) copy_count: u8,
-    /// Tries to bring a MAC request home.
-    pub(crate) request_count: u8,
     /// The sub-bands that the device is known to use; 0 is all.
     pub(crate) sub_bands: u8,
     /// What the last LinkADRReq asked for.
@@ -57,6 +56,8 @@ pub(crate) struct Session {
     pub(crate) requested: Receive,
     /// When a repetition was last acknowledged.
     pub(crate) repeat_at: Monotonic,
+    /// Of the latest change that was kept: no frame leaves before it is.
+    pub(crate) ticket: Ticket,
 }
 
 /// How the device listens.
@@ -136,21 +137,21 @@ impl Session {
             fcnt_down: 0,
             fcnt_down_reserved: 0,
             last_mic: 0,
-            fcnt_up_stored: 0,
             last_at: Monotonic(0),
             last_seen: UnixMicros(0),
             last_gateway: Eui64::default(),
             rssi_deci: 0,
             snr_deci: 0,
             receive,
-            stored_s: 0,
             repeat_count: 0,
             copy_count: 0,
             request_count: 0,
+            unkept: false,
             sub_bands: 0,
             requested_sub_bands: 0,
             requested: receive,
             repeat_at: Monotonic(0),
+            ticket: Ticket::KEPT,
         }
     }
 
@@ -164,7 +165,6 @@ impl Session {
         };
         Self {
             fcnt_up: kept.fcnt_up,
-            fcnt_up_stored: kept.fcnt_up,
             fcnt_down: kept.fcnt_down,
             fcnt_down_reserved: kept.fcnt_down,
             last_mic: kept.last_mic,

@@ -8,6 +8,7 @@
 //! by giving up: a queued downlink stays in its queue until its attempts are used up.
 
 use crate::NONE;
+use crate::change::Ticket;
 use crate::counted::{Achievement, Drop};
 use crate::network::{Network, Timer, Turn};
 use crate::rules::{Outcome, Transmit};
@@ -59,6 +60,10 @@ impl Slot {
 #[derive(Debug)]
 pub(crate) struct Flight {
     handle: u32,
+    /// Of the latest change that it implies.
+    pub(crate) ticket: Ticket,
+    /// It waits for that to be kept; no gateway was asked yet.
+    held: bool,
     /// None once it is over.
     device: u32,
     /// The queued downlink that it carries, or none.
@@ -78,6 +83,8 @@ impl Flight {
     pub(crate) fn new(device: u32, opened: Monotonic, slots: [Option<Slot>; 2]) -> Self {
         Self {
             handle: 0,
+            ticket: Ticket::KEPT,
+            held: false,
             device,
             downlink: NONE,
             opened,
@@ -103,6 +110,12 @@ impl Flight {
         }
     }
 
+    /// The last moment at which a gateway can be asked.
+    fn last_call(&self) -> Monotonic {
+        let delay = self.slots.iter().flatten().map(|slot| slot.delay).max().unwrap_or_default();
+        self.opened.after(delay.saturating_sub(LEAD))
+    }
+
     /// The first step from `step` on whose window can still be met.
     fn next(&self, step: u8, now: Monotonic) -> Option<u8> {
         (step..self.candidate_count * 2)
@@ -117,11 +130,58 @@ impl Network {
         let Some(step) = flight.next(0, turn.now) else {
             return self.counts.drops.count(Drop::AnswerTooLate);
         };
+        let kept = turn.sink.is_kept(flight.ticket);
+        let last_call = flight.last_call();
         let Some(place) = self.flights.insert(flight) else {
             return self.counts.drops.count(Drop::TransmissionFull);
         };
         self.devices[device].flight = place;
-        self.ask(place, step, turn);
+        if kept {
+            return self.ask(place, step, turn);
+        }
+        self.counts.achieved.count(Achievement::AnswersHeld);
+        self.attempt_count = self.attempt_count.wrapping_add(1);
+        let handle = self.attempt_count << PLACE_BITS | place;
+        let flight = &mut self.flights[place];
+        (flight.handle, flight.held) = (handle, true);
+        self.arm(Timer::Flight(place), last_call);
+        self.hold(place, handle);
+    }
+
+    fn hold(&mut self, place: u32, handle: u32) {
+        if self.held.len() == self.held.capacity() {
+            // Those that are over by other ways are still listed.
+            let flights = &self.flights;
+            self.held.retain(|&(place, handle)| flights[place].held && flights[place].handle == handle);
+        }
+        self.held.push((place, handle));
+    }
+
+    /// Lets go of the answers whose changes are kept by now.
+    pub(crate) fn release_held(&mut self, turn: &mut Turn<'_>) {
+        let mut at = 0;
+        while let Some(&(place, handle)) = self.held.get(at) {
+            let flight = &mut self.flights[place];
+            let waits = flight.held && flight.handle == handle;
+            if waits && !turn.sink.is_kept(flight.ticket) {
+                at += 1;
+                continue;
+            }
+            self.held.swap_remove(at);
+            if waits {
+                flight.held = false;
+                match flight.next(0, turn.now) {
+                    Some(step) => self.ask(place, step, turn),
+                    None => self.not_kept_in_time(place, turn),
+                }
+            }
+        }
+    }
+
+    fn not_kept_in_time(&mut self, place: u32, turn: &mut Turn<'_>) {
+        self.counts.drops.count(Drop::AnswerNotKept);
+        self.flights[place].held = false;
+        self.crashed(place, turn);
     }
 
     /// Asks the gateway of this step.
@@ -181,6 +241,9 @@ impl Network {
 
     /// The gateway has not said a word.
     pub(crate) fn flight_silent(&mut self, place: u32, turn: &mut Turn<'_>) {
+        if self.flights[place].held {
+            return self.not_kept_in_time(place, turn);
+        }
         self.counts.drops.count(Drop::TransmissionSilent);
         let flight = &mut self.flights[place];
         flight.reached = true;
@@ -221,7 +284,7 @@ impl Network {
         if self.downlinks[downlink].confirmed {
             self.downlinks[downlink].sent = true;
         } else {
-            self.take_downlink(downlink);
+            self.take_downlink(downlink, turn.sink);
         }
     }
 
@@ -250,6 +313,7 @@ impl Network {
         if place != NONE {
             self.disarm(Timer::Flight(place));
             self.flights[place].device = NONE;
+            self.flights[place].held = false;
             self.flights.remove(place);
         }
     }

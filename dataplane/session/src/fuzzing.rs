@@ -6,8 +6,8 @@ mod gateways;
 pub use gateways::gateways;
 
 use crate::{
-    Activation, Command, DeviceSpec, Heard, Lanes, Limits, Network, Outcome, Rules, SessionRecord, Sink, Transmit,
-    TransmitError,
+    Activation, Advance, Change, Command, DOWNLINK_BYTES_MAX, Dequeued, DeviceSpec, DeviceState, Heard, KeptDownlink,
+    Lanes, Limits, Network, NotKept, Outcome, Rules, SessionRecord, Sink, Ticket, Transmit, TransmitError,
 };
 use base::{DataRate, Eui64, Monotonic, UnixMicros};
 use event::{Copy, Event, Failure, Kind, Reception};
@@ -61,9 +61,69 @@ struct Output {
     heard: BTreeMap<(Eui64, u32), u32>,
     /// Downlinks queued and not yet spoken of for the last time.
     waiting: BTreeMap<u64, bool>,
-    records: BTreeMap<Eui64, SessionRecord>,
-    /// The next FCntDown, by session.
-    downs: BTreeMap<(Eui64, u32), u32>,
+    /// Every change, in order. A ticket is the count of them; those up to `kept` survive a power loss.
+    log: Vec<Owned>,
+    kept: usize,
+    /// The disk is full.
+    full: bool,
+    /// Something was refused for that.
+    gap: bool,
+    /// Frames that left since they were last looked at.
+    frames: Vec<(Eui64, Vec<u8>)>,
+    /// The frame that left under each FCntDown, by session.
+    downs: BTreeMap<(Eui64, u32, u16), Vec<u8>>,
+}
+
+/// A change as bytes.
+enum Owned {
+    Uplink([u8; crate::ADVANCE_BYTES]),
+    Device(Box<[u8; crate::RECORD_BYTES]>),
+    Queued(Vec<u8>),
+    Dequeued([u8; 16]),
+    Removed(Eui64),
+}
+
+impl Owned {
+    fn of(change: &Change<'_>) -> Self {
+        match change {
+            Change::Uplink(advance, _) => Self::Uplink(advance.to_wire()),
+            Change::Device(record) => Self::Device(Box::new(record.to_wire())),
+            Change::Queued(downlink) => {
+                let mut out = [0; DOWNLINK_BYTES_MAX];
+                let count = downlink.write(&mut out);
+                Self::Queued(out[..count].to_vec())
+            }
+            Change::Dequeued(dequeued) => Self::Dequeued(dequeued.to_wire()),
+            Change::Removed(dev_eui) => Self::Removed(*dev_eui),
+        }
+    }
+}
+
+/// What changes add up to.
+fn folded(log: &[Owned]) -> BTreeMap<Eui64, DeviceState> {
+    let mut states: BTreeMap<Eui64, DeviceState> = BTreeMap::new();
+    for change in log {
+        match change {
+            Owned::Uplink(wire) => {
+                let advance = Advance::from_wire(wire);
+                states.entry(advance.dev_eui).or_default().advance(&advance, UnixMicros(1));
+            }
+            Owned::Device(wire) => {
+                let record = SessionRecord::from_wire(wire).expect("its own bytes");
+                states.entry(record.dev_eui).or_default().replace(record);
+            }
+            Owned::Queued(bytes) => {
+                let downlink = KeptDownlink::parse(bytes).expect("its own bytes");
+                states.entry(downlink.dev_eui).or_default().queued(&downlink);
+            }
+            Owned::Dequeued(wire) => {
+                let Dequeued { dev_eui, id } = Dequeued::from_wire(wire);
+                states.entry(dev_eui).or_default().dequeued(id);
+            }
+            Owned::Removed(dev_eui) => drop(states.remove(dev_eui)),
+        }
+    }
+    states
 }
 
 impl Sink for Output {
@@ -97,14 +157,25 @@ impl Sink for Output {
         self.asked.push(transmit.transmission);
         match Phy::parse(transmit.phy) {
             Ok(Phy::JoinAccept(_)) => self.accepts.push(transmit.phy.to_vec()),
-            Ok(Phy::Data(data)) => assert_eq!(data.direction(), Direction::Down),
+            Ok(Phy::Data(data)) => {
+                assert_eq!(data.direction(), Direction::Down);
+                self.frames.push((transmit.dev_eui, transmit.phy.to_vec()));
+            }
             other => panic!("{other:?} is no downlink"),
         }
     }
 
-    fn session(&mut self, record: &SessionRecord) {
-        assert_eq!(SessionRecord::from_wire(&record.to_wire()).as_ref(), Ok(record));
-        self.records.insert(record.dev_eui, record.clone());
+    fn keep(&mut self, change: Change<'_>) -> Result<Ticket, NotKept> {
+        if self.full {
+            self.gap = true;
+            return Err(NotKept);
+        }
+        self.log.push(Owned::of(&change));
+        Ok(Ticket(self.log.len() as u64))
+    }
+
+    fn is_kept(&self, ticket: Ticket) -> bool {
+        ticket.0 as usize <= self.kept
     }
 }
 
@@ -130,7 +201,7 @@ impl Steps<'_> {
 }
 
 /// Whatever devices, gateways, consumers and operators do: no panic; every FCntUp of a session is delivered once; FCntDown
-/// never goes back, restarts included; each accepted downlink has one end; and when all devices are gone, so is all that
+/// never goes back, crashes and power losses included; each accepted downlink has one end, and none disappears; and when all devices are gone, so is all that
 /// was kept for them.
 pub fn network(bytes: &[u8]) {
     let eu = Profile { confirmed_attempts_max: 2, ..Profile::from(Region::Eu868) };
@@ -142,7 +213,7 @@ pub fn network(bytes: &[u8]) {
     let (mut now, mut unix) = (Monotonic(1), UnixMicros(1_700_000_000_000_000));
     let mut steps = Steps(bytes);
     while !steps.0.is_empty() {
-        let operation = steps.byte() % 10;
+        let operation = steps.byte() % 12;
         let index = steps.below(DEVICE_COUNT);
         let device = &mut devices[index];
         let dev_eui = Eui64::new(index as u64 + 1);
@@ -179,7 +250,7 @@ pub fn network(bytes: &[u8]) {
                 let payload = vec![7; len];
                 let expires = (steps.byte() % 4 == 0).then_some(UnixMicros(unix.0 + 2_000_000));
                 let command = Command { dev_eui, fport: steps.byte(), confirmed, payload: &payload, expires };
-                if let Ok(id) = network.enqueue(&command, &plan, now, unix) {
+                if let Ok((id, _)) = network.enqueue(&command, &plan, &mut out, now, unix) {
                     assert!(out.waiting.insert(id, confirmed).is_none(), "ids are unique");
                 }
             }
@@ -195,13 +266,24 @@ pub fn network(bytes: &[u8]) {
                 };
                 network.transmitted(transmission, outcome, &plan, &mut out, now, unix);
             }
-            _ if steps.byte() % 2 == 0 => {
+            9 => {
+                // The disk is slow, quick, or full for a while.
+                let count = out.log.len() - out.kept;
+                out.kept += match steps.byte() % 4 {
+                    0 => count,
+                    part => count * usize::from(part) / 4,
+                };
+                out.full = steps.byte() % 8 == 0;
+                network.kept(&plan, &mut out, now, unix);
+            }
+            10 if steps.byte() % 2 == 0 => {
                 if let Some(count) = network.flush(dev_eui, &mut out, unix) {
                     assert!(count <= LIMITS.downlink_count_max as u32);
                 }
             }
             _ => {
-                network = restarted(&devices, &mut out, unix);
+                let power_loss = steps.byte() % 2 == 0;
+                network = restarted(&devices, &mut out, power_loss, now, unix);
                 out.asked.clear();
             }
         }
@@ -211,9 +293,13 @@ pub fn network(bytes: &[u8]) {
         for index in 0..DEVICE_COUNT {
             let dev_eui = Eui64::new(index as u64 + 1);
             let Some(state) = network.state(dev_eui).filter(|state| state.active) else { continue };
-            let last = out.downs.insert((dev_eui, state.session), state.fcnt_down);
-            assert!(last.is_none_or(|last| last <= state.fcnt_down), "FCntDown never goes back");
+            for (_, phy) in out.frames.extract_if(.., |(addressee, _)| *addressee == dev_eui) {
+                let Ok(Phy::Data(data)) = Phy::parse(&phy) else { unreachable!("it was one when it left") };
+                let before = out.downs.entry((dev_eui, state.session, data.fcnt16())).or_insert_with(|| phy.clone());
+                assert_eq!(*before, phy, "no FCntDown is used for two frames");
+            }
         }
+        out.frames.clear();
         let queued: usize = (1..=DEVICE_COUNT as u64)
             .filter_map(|number| network.state(Eui64::new(number)))
             .map(|state| state.queue.len())
@@ -245,10 +331,10 @@ fn configure(
     let activation = match steps.byte() % 4 {
         0 => {
             network.remove(dev_eui, out, unix);
-            // Whoever removes a device forgets what was stored of it.
-            out.records.remove(&dev_eui);
+            // Even on a full disk: who configures a device knows that it is gone.
+            out.log.push(Owned::Removed(dev_eui));
             out.heard.retain(|(known, _), _| *known != dev_eui);
-            out.downs.retain(|(known, _), _| *known != dev_eui);
+            out.downs.retain(|(known, _, _), _| *known != dev_eui);
             *device = Device::default();
             return;
         }
@@ -319,19 +405,42 @@ impl Device {
     }
 }
 
-/// The network server after a crash: devices as configured, sessions as stored, queues lost.
-fn restarted(devices: &[Device], out: &mut Output, unix: UnixMicros) -> Network {
+/// The network server after a crash: devices as configured, their state as kept. A power loss forgets what was not kept.
+fn restarted(devices: &[Device], out: &mut Output, power_loss: bool, now: Monotonic, unix: UnixMicros) -> Network {
     let mut network = Network::new(LIMITS, Lanes::ALL, 4);
+    if power_loss {
+        // Who configures devices says again that one is gone.
+        let kept = out.kept.min(out.log.len());
+        let lost = out.log.split_off(kept);
+        out.log.extend(lost.into_iter().filter(|change| matches!(change, Owned::Removed(_))));
+    }
+    if power_loss || out.gap {
+        // What was told and not kept may be told again, under the same id.
+        out.heard.clear();
+    }
+    out.kept = out.log.len();
+    out.full = false;
+    let states = folded(&out.log);
     out.waiting.clear();
     for spec in devices.iter().filter_map(|device| device.spec.as_ref()) {
         network.upsert(spec, out, unix).expect("room for every device");
-        if let Some(record) = out.records.get(&spec.dev_eui) {
+        let Some(state) = states.get(&spec.dev_eui) else { continue };
+        if let Some(record) = &state.record {
             // Refused if the keys were changed since: then everything begins anew.
-            let _ = network.restore(record);
+            let restored = network.restore(record);
+            if restored.is_err() {
+                out.heard.retain(|(dev_eui, _), _| *dev_eui != spec.dev_eui);
+            }
+        }
+        for downlink in &state.queue {
+            let downlink = KeptDownlink::parse(downlink).expect("its own bytes");
+            if network.restore_downlink(&downlink, now, unix) {
+                out.waiting.insert(downlink.id, downlink.confirmed);
+            } else {
+                assert!(out.gap, "what had room has room, unless an end could not be kept");
+            }
         }
     }
-    // FCntUp was not stored for each frame, so a frame may be delivered again after a crash, under the same id.
-    out.heard.clear();
     network
 }
 

@@ -100,8 +100,9 @@ impl Network {
         self.devices[device].join_nonce = join_nonce;
         self.offer(device, profile, &accept, dev_nonce);
         self.counts.achieved.count(Achievement::Joins);
-        // Stored before the accept leaves: a nonce given out is never given out again.
-        self.store(device, turn);
+        // Kept before the accept leaves: a nonce given out is never given out again.
+        let Ok(ticket) = self.store(device, turn) else { return };
+        flight.ticket = ticket;
 
         let window = &self.windows[place];
         let session = &self.sessions[self.devices[device].pending];

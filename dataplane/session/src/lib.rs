@@ -11,9 +11,11 @@
 //! ```
 //!
 //! The owner's loop is: one call that changes something (`receive`, `enqueue`, `transmitted`, `expire` ...), whose output
-//! went to its [`Sink`] before it returned, then arm [`Network::deadline`].
+//! went to its [`Sink`] before it returned, then arm [`Network::deadline`]. What changes is given to [`Sink::keep`] before
+//! anything that depends on it; an answer is held until that is kept, and [`Network::kept`] lets it go.
 
 mod answer;
+mod change;
 mod counted;
 mod device;
 mod downlinks;
@@ -34,6 +36,9 @@ mod timers;
 mod uplink;
 mod windows;
 
+pub use change::{
+    ADVANCE_BYTES, Advance, Change, DOWNLINK_BYTES_MAX, Dequeued, DeviceState, KeptDownlink, NotKept, Ticket,
+};
 pub use counted::{Achievement, Drop};
 pub use lane::{LANE_COUNT, Lane, Lanes, addr_count, addr_in_lane, lane_of_addr, lane_of_eui, lane_of_frame};
 pub use network::{Counts, Network};

@@ -4,6 +4,7 @@
 //! `uplink` and `join`; what answers them in `answer`, `queue` and `flight`; what can be asked in `state`.
 
 use crate::NONE;
+use crate::change::{Change, KeptDownlink, NotKept, Ticket};
 use crate::counted::{Achievement, Drop};
 use crate::device::{Device, ENABLED, LIVE, OTAA, Receive, Session};
 use crate::downlinks::Downlinks;
@@ -38,6 +39,8 @@ pub struct Network {
     by_redirect: Index,
     pub(crate) windows: Windows,
     pub(crate) flights: Slab<Flight>,
+    /// Answers that wait until what they imply is kept: places and handles.
+    pub(crate) held: Vec<(u32, u32)>,
     pub(crate) downlinks: Downlinks,
     pub(crate) timers: Timers,
     pub(crate) counts: Arc<Counts>,
@@ -100,6 +103,7 @@ impl Network {
             by_redirect: Index::new(limits.redirect_count_max),
             windows: Windows::new(limits.window_count_max),
             flights: Slab::new(limits.transmission_count_max),
+            held: Vec::with_capacity(limits.transmission_count_max),
             downlinks: Downlinks::new(limits.downlink_count_max, limits.queue_bytes_max),
             timers: Timers::new(timer_count),
             counts: Arc::default(),
@@ -170,6 +174,11 @@ impl Network {
         self.heard(heard, &mut Turn { rules, sink, now, unix });
     }
 
+    /// More is kept than before: answers that waited for it leave.
+    pub fn kept(&mut self, rules: &dyn Rules, sink: &mut dyn Sink, now: Monotonic, unix: UnixMicros) {
+        self.release_held(&mut Turn { rules, sink, now, unix });
+    }
+
     /// Takes a gateway's word on a [`Transmit`](crate::Transmit).
     pub fn transmitted(
         &mut self,
@@ -214,6 +223,8 @@ impl Network {
         let redirected = self.remove_redirect(dev_eui);
         let Some(place) = self.device(dev_eui) else { return redirected };
         self.fail_queue(place, Failure::Flushed, sink, unix);
+        // If that cannot be kept, a device of the same DevEUI with other keys gets the numbering, and nothing else.
+        let _kept = sink.keep(Change::Removed(dev_eui));
         self.end_sessions(place);
         let devices = &self.devices;
         self.by_eui.remove(hash_eui(dev_eui), place, |other| hash_eui(devices[other].dev_eui));
@@ -229,7 +240,7 @@ impl Network {
         self.redirect_place(dev_eui).map(|place| self.redirects[place].lane)
     }
 
-    /// Takes back what [`Sink::session`] was given, after the device was added and before frames come. FCntDown goes on
+    /// Takes back what [`Sink::keep`] was given, after the device was added and before frames come. FCntDown goes on
     /// beyond what was reserved; no DevNonce is accepted twice. Of a device whose keys were changed meanwhile only the
     /// numbering of its sessions goes on.
     ///
@@ -273,7 +284,14 @@ impl Network {
         Ok(())
     }
 
-    /// What would be stored of every device now: for a checkpoint.
+    /// Takes back a downlink that waited, after its device was added. False if there is no room or no such device.
+    pub fn restore_downlink(&mut self, kept: &KeptDownlink<'_>, now: Monotonic, unix: UnixMicros) -> bool {
+        let Some(place) = self.device(kept.dev_eui) else { return false };
+        self.downlink_tick = self.downlink_tick.max(kept.id >> 6);
+        self.push_downlink(place, kept, now, unix).is_some()
+    }
+
+    /// What is kept of every device, as a whole.
     pub fn records(&self) -> impl Iterator<Item = SessionRecord> + '_ {
         (0..self.devices.used()).filter(|place| self.devices[*place].is(LIVE)).map(|place| self.record(place))
     }
@@ -374,15 +392,20 @@ impl Network {
         }
     }
 
-    /// Hands out a device's state to be stored.
-    pub(crate) fn store(&mut self, place: u32, turn: &mut Turn<'_>) {
-        let session = self.devices[place].session;
-        if session != NONE {
-            let session = &mut self.sessions[session];
-            session.fcnt_up_stored = session.fcnt_up;
-            session.stored_s = turn.unix.seconds() as u32;
+    /// Has all of a device's state kept. What is sent under either of its sessions waits for it.
+    pub(crate) fn store(&mut self, place: u32, turn: &mut Turn<'_>) -> Result<Ticket, NotKept> {
+        let kept = turn.sink.keep(Change::Device(&self.record(place)));
+        match kept {
+            Ok(ticket) => {
+                for session in [self.devices[place].session, self.devices[place].pending] {
+                    if session != NONE {
+                        self.sessions[session].ticket = ticket;
+                    }
+                }
+            }
+            Err(NotKept) => self.counts.drops.count(Drop::NotKept),
         }
-        turn.sink.session(&self.record(place));
+        kept
     }
 
     fn upsert_home(&mut self, spec: &DeviceSpec, sink: &mut dyn Sink, unix: UnixMicros) -> Result<(), Full> {
@@ -395,7 +418,7 @@ impl Network {
                     (device.dev_nonce_count, device.app_key) = (0, AesKey::default());
                     self.activate(place, &spec.activation);
                     // What was stored under the old keys must not come back with them.
-                    sink.session(&self.record(place));
+                    let _kept = sink.keep(Change::Device(&self.record(place)));
                 }
                 place
             }
@@ -444,7 +467,6 @@ impl Network {
                 let number = self.devices[place].session_count + 1;
                 let mut session = Session::new(place, number, *dev_addr, *keys, Receive::default());
                 session.fcnt_up = *fcnt_up;
-                session.fcnt_up_stored = *fcnt_up;
                 session.fcnt_down = *fcnt_down;
                 session.fcnt_down_reserved = *fcnt_down;
                 let session = self.add_session(session);

@@ -1,6 +1,7 @@
 //! Queued downlinks: accepted or refused, given up, taken out. The pool that holds them is `downlinks`.
 
 use crate::NONE;
+use crate::change::{Change, Dequeued, KeptDownlink, NotKept, Ticket};
 use crate::counted::{Achievement, Drop};
 use crate::device::{Device, ENABLED, OTAA, Session};
 use crate::downlinks::Fresh;
@@ -15,7 +16,8 @@ use lorawan::Direction;
 
 impl Network {
     /// Queues a downlink; it leaves with the answer to the device's next uplink. A device that has not joined yet keeps it
-    /// for its first session. Returns its id, which is greater than every earlier one and fits 53 bits.
+    /// for its first session. Returns its id, which is greater than every earlier one and fits 53 bits, and the ticket of
+    /// its being kept: it is accepted once that is.
     ///
     /// # Errors
     /// Why it was not queued.
@@ -23,10 +25,11 @@ impl Network {
         &mut self,
         command: &Command<'_>,
         rules: &dyn Rules,
+        sink: &mut dyn Sink,
         now: Monotonic,
         unix: UnixMicros,
-    ) -> Result<u64, Refusal> {
-        let queued = self.try_enqueue(command, rules, now, unix);
+    ) -> Result<(u64, Ticket), Refusal> {
+        let queued = self.try_enqueue(command, &mut Turn { rules, sink, now, unix });
         match queued {
             Ok(_) => self.counts.achieved.count(Achievement::DownlinksQueued),
             Err(_) => self.counts.drops.count(Drop::DownlinkRefused),
@@ -39,13 +42,8 @@ impl Network {
         let place = self.device(dev_eui)?;
         Some(self.fail_queue(place, Failure::Flushed, sink, unix))
     }
-    fn try_enqueue(
-        &mut self,
-        command: &Command<'_>,
-        rules: &dyn Rules,
-        now: Monotonic,
-        unix: UnixMicros,
-    ) -> Result<u64, Refusal> {
+
+    fn try_enqueue(&mut self, command: &Command<'_>, turn: &mut Turn<'_>) -> Result<(u64, Ticket), Refusal> {
         if !(1..=223).contains(&command.fport) {
             return Err(Refusal::BadPort);
         }
@@ -54,6 +52,7 @@ impl Network {
         if !device.is(ENABLED) {
             return Err(Refusal::Disabled);
         }
+        let rules = turn.rules;
         let profile = rules.profile(device.profile).ok_or(Refusal::NoSession)?;
         let sizes = (0..16).filter_map(|rate| profile.plan().payload_bytes_max(rate, Direction::Down, 0));
         if command.payload.len() > sizes.max().unwrap_or(0).min(PAYLOAD_BYTES_MAX) {
@@ -62,21 +61,47 @@ impl Network {
         if device.queue.count >= u16::from(profile.queue_count_max()) {
             return Err(Refusal::QueueFull);
         }
-        let fresh = Fresh {
-            id: self.next_downlink_id(lane_of_device(device, &self.sessions), unix),
+        let kept = KeptDownlink {
+            dev_eui: command.dev_eui,
+            id: self.next_downlink_id(lane_of_device(device, &self.sessions), turn.unix),
             expires: command.expires.unwrap_or_default(),
-            device: place,
             fport: command.fport,
             confirmed: command.confirmed,
             payload: command.payload,
         };
-        let queue = &mut self.devices[place].queue;
-        let downlink = self.downlinks.push(queue, &fresh).ok_or(Refusal::QueueFull)?;
-        if let Some(expires) = command.expires {
-            let left = core::time::Duration::from_micros(expires.0.saturating_sub(unix.0));
+        let downlink = self.push_downlink(place, &kept, turn.now, turn.unix).ok_or(Refusal::QueueFull)?;
+        match turn.sink.keep(Change::Queued(&kept)) {
+            Ok(ticket) => Ok((kept.id, ticket)),
+            Err(NotKept) => {
+                self.counts.drops.count(Drop::NotKept);
+                self.forget_downlink(downlink);
+                Err(Refusal::NotKept)
+            }
+        }
+    }
+
+    /// Puts a downlink at the end of its device's queue; `None` if the pool is full.
+    pub(crate) fn push_downlink(
+        &mut self,
+        place: u32,
+        kept: &KeptDownlink<'_>,
+        now: Monotonic,
+        unix: UnixMicros,
+    ) -> Option<u32> {
+        let fresh = Fresh {
+            id: kept.id,
+            expires: kept.expires,
+            device: place,
+            fport: kept.fport,
+            confirmed: kept.confirmed,
+            payload: kept.payload,
+        };
+        let downlink = self.downlinks.push(&mut self.devices[place].queue, &fresh)?;
+        if kept.expires != UnixMicros::default() {
+            let left = core::time::Duration::from_micros(kept.expires.0.saturating_sub(unix.0));
             self.arm(Timer::Downlink(downlink), now.after(left));
         }
-        Ok(fresh.id)
+        Some(downlink)
     }
 
     /// Sixteen a millisecond and six bits of lane: unique over shards and restarts, and a number that JSON readers keep
@@ -102,11 +127,20 @@ impl Network {
         self.counts.drops.count(Drop::DownlinkFailed);
         let event = self.downlink_event(Kind::DownlinkFailed, place, unix);
         sink.event(&Event { failure: Some(failure), ..event });
-        self.take_downlink(place);
+        self.take_downlink(place, sink);
     }
 
-    /// Takes a downlink out of its queue.
-    pub(crate) fn take_downlink(&mut self, place: u32) {
+    /// Takes a downlink out of its queue. If that cannot be kept, it is sent once more after a restart.
+    pub(crate) fn take_downlink(&mut self, place: u32, sink: &mut dyn Sink) {
+        let downlink = &self.downlinks[place];
+        let dequeued = Dequeued { dev_eui: self.devices[downlink.device].dev_eui, id: downlink.id };
+        if sink.keep(Change::Dequeued(dequeued)).is_err() {
+            self.counts.drops.count(Drop::NotKept);
+        }
+        self.forget_downlink(place);
+    }
+
+    fn forget_downlink(&mut self, place: u32) {
         self.disarm(Timer::Downlink(place));
         let device = self.downlinks[place].device;
         self.downlinks.remove(&mut self.devices[device].queue, place);

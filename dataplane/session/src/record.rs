@@ -56,7 +56,7 @@ pub struct KeptSession {
     pub keys: SessionKeys,
     /// Counts the device's sessions.
     pub number: u32,
-    /// The least FCntUp that will be accepted. May be behind by a few.
+    /// The least FCntUp that will be accepted.
     pub fcnt_up: u32,
     /// The first FCntDown that has not been reserved: all below may have been used.
     pub fcnt_down: u32,
@@ -182,7 +182,7 @@ impl KeptSession {
     }
 }
 
-fn take<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+pub(crate) fn take<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     bytes[at..at + N].try_into().expect("a fixed field within a fixed record")
 }
 

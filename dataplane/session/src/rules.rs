@@ -3,7 +3,7 @@
 //! [`Rules`] answers from the plan; [`Sink`] takes what comes out, at once and borrowed, so that nothing is queued or
 //! allocated on the way. Both are implemented by the shard.
 
-use crate::record::SessionRecord;
+use crate::change::{Change, NotKept, Ticket};
 use base::{DataRate, Eui64};
 use core::time::Duration;
 use event::{Copy, Event, Kind, Reception};
@@ -55,8 +55,14 @@ pub trait Sink {
     /// Ask a gateway to transmit. Its outcome comes back by [`Network::transmitted`](crate::Network::transmitted).
     fn transmit(&mut self, transmit: &Transmit<'_>);
 
-    /// State that must survive a restart, before anything that depends on it leaves.
-    fn session(&mut self, record: &SessionRecord);
+    /// Keep this change, in order: what depends on it waits until [`Sink::is_kept`] says so of its ticket.
+    ///
+    /// # Errors
+    /// [`NotKept`] when nothing can be kept now.
+    fn keep(&mut self, change: Change<'_>) -> Result<Ticket, NotKept>;
+
+    /// Whether what has this ticket, and all before it, is kept.
+    fn is_kept(&self, ticket: Ticket) -> bool;
 }
 
 /// One gateway's hearing of one PHYPayload.

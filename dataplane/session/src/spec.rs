@@ -144,6 +144,8 @@ pub enum Refusal {
     BadPort,
     /// It has no session and no way to get one: its profile is missing.
     NoSession,
+    /// It could not be kept: the disk is full, or fails.
+    NotKept,
 }
 
 impl Refusal {
@@ -157,6 +159,7 @@ impl Refusal {
             Self::TooLong => "too_long",
             Self::BadPort => "bad_port",
             Self::NoSession => "no_session",
+            Self::NotKept => "not_kept",
         }
     }
 }

@@ -7,6 +7,7 @@
 //! ```
 
 use crate::NONE;
+use crate::change::{Advance, Change, NotKept, Ticket};
 use crate::counted::{Achievement, Drop};
 use crate::device::{ENABLED, OTAA};
 use crate::lane::hash_of;
@@ -21,11 +22,6 @@ use lorawan::{Data, Direction, FCnt, Malformed, Phy, fcnt_extend};
 /// MIC trials for one frame.
 const TRIAL_COUNT_MAX: usize = 64;
 
-/// A session is stored again when its FCntUp is this far ahead of what was stored ...
-const STORE_STEPS: u32 = 16;
-/// ... or when an uplink comes this long after it was stored.
-const STORE_INTERVAL_S: u32 = 60;
-
 /// A repetition is acknowledged this often ...
 const REPEAT_COUNT_MAX: u8 = 15;
 /// ... and no more often than a device can ask: it listens for a second after RX1 opens (L2 §3.3).
@@ -33,6 +29,17 @@ const REPEAT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long before RX1 an answer must be built at the latest, whatever the dedup window.
 const ANSWER_MARGIN: Duration = Duration::from_millis(300);
+
+/// What becomes of the event of a frame that is read once more.
+#[derive(Clone, core::marker::Copy, PartialEq, Eq)]
+enum Fate {
+    /// Those who listen are told.
+    Told,
+    /// It is kept: they were told already.
+    Kept,
+    /// Both.
+    KeptAndTold,
+}
 
 /// What the sessions of a DevAddr say about a frame.
 enum Verdict {
@@ -168,6 +175,10 @@ impl Network {
         if confirms {
             self.confirm_session(device);
         }
+        if !self.devices[device].is(OTAA) && self.sessions[session].ticket == Ticket::KEPT {
+            // Nothing of a personalised session was kept in this run, so there may be nothing that this could advance.
+            let _kept = self.store(device, turn);
+        }
         let kept = &mut self.sessions[session];
         kept.fcnt_up = fcnt + 1;
         kept.last_mic = u32::from_le_bytes(data.mic());
@@ -198,7 +209,10 @@ impl Network {
         window.data_rate = heard.data_rate;
         window.asks =
             if data.confirmed() { ASKS_ACK } else { 0 } | if data.fctrl().adr_ack_req() { ASKS_LIFE } else { 0 };
+        let listened = self.sessions[session].receive;
+        let used = self.sessions[session].sub_bands;
         window.asks |= self.take_commands(session, data, &window);
+        let listens_otherwise = self.sessions[session].receive != listened || self.sessions[session].sub_bands != used;
         window.add(&heard.reception);
 
         if data.fctrl().ack() {
@@ -207,14 +221,36 @@ impl Network {
         match self.windows.open(hash, window) {
             Some(place) => {
                 self.arm(Timer::Window(place), turn.now.after(self.span(device, turn)));
-                self.uplink_event(place, Copy::First, 0, heard, turn);
+                let kept = self.first_event(session, place, heard, turn);
+                self.note(session, kept);
             }
             None => self.deliver_unanswered(session, fcnt, data, heard, turn),
         }
-        let kept = &self.sessions[session];
-        let stored_ago_s = (turn.unix.seconds() as u32).saturating_sub(kept.stored_s);
-        if confirms || kept.fcnt_up - kept.fcnt_up_stored >= STORE_STEPS || stored_ago_s >= STORE_INTERVAL_S {
-            self.store(device, turn);
+        if listens_otherwise {
+            // Answers to this device wait for it, and without it there are none that need it.
+            let _kept = self.store(device, turn);
+        }
+    }
+
+    /// What the last accepted uplink of a session changes.
+    fn advance(&self, place: u32) -> Advance {
+        let session = &self.sessions[place];
+        Advance {
+            dev_eui: self.devices[session.device].dev_eui,
+            session: session.number,
+            fcnt_up: session.fcnt_up,
+            mic: session.last_mic,
+            gateway: session.last_gateway,
+        }
+    }
+
+    /// Notes whether the last accepted uplink of a session is being kept.
+    fn note(&mut self, place: u32, kept: Result<Ticket, NotKept>) {
+        let session = &mut self.sessions[place];
+        session.unkept = kept.is_err();
+        match kept {
+            Ok(ticket) => session.ticket = ticket,
+            Err(NotKept) => self.counts.drops.count(Drop::NotKept),
         }
     }
 
@@ -314,6 +350,11 @@ impl Network {
         }
         session.repeat_count += 1;
         session.repeat_at = turn.now;
+        if session.unkept {
+            let kept = self.event_of_frame(place, fcnt, Copy::First, 0, data, heard, turn, Fate::Kept);
+            self.note(place, kept);
+        }
+        let session = &self.sessions[place];
         let mut window = Window::new(Frame::Repeat, turn.now, turn.unix);
         window.device = device;
         window.session = session.number;
@@ -391,6 +432,25 @@ impl Network {
         }
     }
 
+    /// Has a new uplink kept, its counter and what it says as one, then tells of it.
+    fn first_event(
+        &self,
+        session: u32,
+        place: u32,
+        heard: &Heard<'_>,
+        turn: &mut Turn<'_>,
+    ) -> Result<Ticket, NotKept> {
+        let advance = self.advance(session);
+        if !turn.wants(Kind::Uplink, Copy::First, Some(&self.devices[self.windows[place].device])) {
+            return turn.sink.keep(Change::Uplink(&advance, None));
+        }
+        let reception = heard.reception.to_wire();
+        let event = Event { receptions: Receptions::new(&reception), ..self.event_of_window(place) };
+        let kept = turn.sink.keep(Change::Uplink(&advance, Some(&event)));
+        turn.sink.event(&event);
+        kept
+    }
+
     fn uplink_event(&self, place: u32, copy: Copy, copy_index: u8, heard: &Heard<'_>, turn: &mut Turn<'_>) {
         if !turn.wants(Kind::Uplink, copy, Some(&self.devices[self.windows[place].device])) {
             return;
@@ -412,14 +472,15 @@ impl Network {
         heard: &Heard<'_>,
         turn: &mut Turn<'_>,
     ) {
-        self.event_of_frame(session, fcnt, Copy::Later, copy_index, data, heard, turn);
+        let _told = self.event_of_frame(session, fcnt, Copy::Later, copy_index, data, heard, turn, Fate::Told);
     }
 
     /// No window was free: the frame is delivered, but its copies are not gathered and it is not answered.
-    fn deliver_unanswered(&self, session: u32, fcnt: u32, data: Data<'_>, heard: &Heard<'_>, turn: &mut Turn<'_>) {
+    fn deliver_unanswered(&mut self, session: u32, fcnt: u32, data: Data<'_>, heard: &Heard<'_>, turn: &mut Turn<'_>) {
         self.counts.drops.count(Drop::WindowFull);
-        self.event_of_frame(session, fcnt, Copy::First, 0, data, heard, turn);
-        self.event_of_frame(session, fcnt, Copy::Best, 0, data, heard, turn);
+        let kept = self.event_of_frame(session, fcnt, Copy::First, 0, data, heard, turn, Fate::KeptAndTold);
+        self.note(session, kept);
+        let _told = self.event_of_frame(session, fcnt, Copy::Best, 0, data, heard, turn, Fate::Told);
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is of its own type")]
@@ -432,10 +493,14 @@ impl Network {
         data: Data<'_>,
         heard: &Heard<'_>,
         turn: &mut Turn<'_>,
-    ) {
+        fate: Fate,
+    ) -> Result<Ticket, NotKept> {
         let session = &self.sessions[place];
         if !turn.wants(Kind::Uplink, copy, Some(&self.devices[session.device])) {
-            return;
+            return match fate {
+                Fate::Told => Ok(Ticket::KEPT),
+                Fate::Kept | Fate::KeptAndTold => turn.sink.keep(Change::Uplink(&self.advance(place), None)),
+            };
         }
         let mut clear = [0; lorawan::PHY_BYTES_MAX];
         let clear = &mut clear[..data.frm_payload().len()];
@@ -457,7 +522,14 @@ impl Network {
             payload: clear,
             ..self.event(Kind::Uplink, session.device, turn.unix)
         };
-        turn.sink.event(&event);
+        let kept = match fate {
+            Fate::Told => Ok(Ticket::KEPT),
+            Fate::Kept | Fate::KeptAndTold => turn.sink.keep(Change::Uplink(&self.advance(place), Some(&event))),
+        };
+        if fate != Fate::Kept {
+            turn.sink.event(&event);
+        }
+        kept
     }
 
     /// A frame that nobody here explains: for gateway streams, as it is.

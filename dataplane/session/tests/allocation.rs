@@ -8,8 +8,8 @@ use lorawan::{
 };
 use session::gateways::{Gateways, Path, Policy};
 use session::{
-    Activation, Command, DeviceSpec, Heard, Lanes, Limits, Network, Outcome, Rules, SessionRecord, Sink, Transmit,
-    TransmitError,
+    Activation, Change, Command, DeviceSpec, Heard, Lanes, Limits, Network, NotKept, Outcome, Rules, SessionRecord, Sink,
+    Ticket, Transmit, TransmitError,
 };
 
 #[global_allocator]
@@ -32,6 +32,7 @@ impl Rules for Plan {
 struct Output {
     event_count: u32,
     record_count: u32,
+    kept: u64,
     event_bytes: usize,
     asked: Option<u32>,
     accept: Option<([u8; 33], usize)>,
@@ -53,9 +54,16 @@ impl Sink for Output {
         }
     }
 
-    fn session(&mut self, record: &SessionRecord) {
+    fn keep(&mut self, change: Change<'_>) -> Result<Ticket, NotKept> {
         self.record_count += 1;
-        assert_eq!(SessionRecord::from_wire(&record.to_wire()).as_ref(), Ok(record));
+        if let Change::Device(record) = change {
+            assert_eq!(SessionRecord::from_wire(&record.to_wire()).as_ref(), Ok(record));
+        }
+        Ok(Ticket(u64::from(self.record_count)))
+    }
+
+    fn is_kept(&self, ticket: Ticket) -> bool {
+        ticket.0 <= self.kept
     }
 }
 
@@ -72,6 +80,8 @@ impl World {
         self.now.0 += millis * 1_000_000;
         self.unix.0 += millis * 1000;
         self.network.expire(&self.plan, &mut self.out, self.now, self.unix);
+        self.out.kept = u64::from(self.out.record_count);
+        self.network.kept(&self.plan, &mut self.out, self.now, self.unix);
     }
 
     fn heard(&mut self, phy: &[u8]) {
@@ -131,7 +141,8 @@ fn live(world: &mut World, number: u64) {
         let expires = Some(UnixMicros(world.unix.0 + 60_000_000));
         let (dev_eui, payload) = (spec.dev_eui, &[fcnt as u8; 60]);
         let command = Command { dev_eui, fport: 5, confirmed: fcnt % 2 == 0, payload, expires };
-        world.network.enqueue(&command, &world.plan, world.now, world.unix).expect("queued");
+        let now = world.now;
+        world.network.enqueue(&command, &world.plan, &mut world.out, now, world.unix).expect("queued");
         let (phy, count) = uplink(&keys, accept.dev_addr, fcnt, fcnt % 3 == 0);
         world.heard(&phy[..count]);
         match fcnt % 4 {

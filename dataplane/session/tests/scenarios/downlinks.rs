@@ -337,7 +337,7 @@ fn refusals_say_why() {
     assert_eq!(world.enqueue(eui, false, &[0; 243]), Err(Refusal::TooLong));
     for fport in [0, 224, 255] {
         let command = session::Command { dev_eui: eui, fport, confirmed: false, payload: b"", expires: None };
-        let refused = world.network.enqueue(&command, &world.plan, world.now, world.unix);
+        let refused = world.network.enqueue(&command, &world.plan, &mut world.out, world.now, world.unix);
         assert_eq!(refused, Err(Refusal::BadPort));
     }
     world.upsert(&DeviceSpec { enabled: false, ..device.abp_spec() });

@@ -310,7 +310,7 @@ fn a_restart_goes_on_beyond_what_was_reserved() {
         device.reads(&answer.phy);
     }
     assert_eq!(device.fcnt_down, Some(69));
-    // The last record is all that is left.
+    // The last whole record is all that is left.
     let record = world.out.records.last().expect("stored").clone();
     assert!(world.out.records.len() < 20, "not one for each frame: {}", world.out.records.len());
     let mut after = restarted(&world, &[device.otaa_spec()], &[record]);
@@ -324,8 +324,9 @@ fn a_restart_goes_on_beyond_what_was_reserved() {
     let request = device.join_request();
     after.heard(&request);
     assert_eq!(after.drops(Drop::JoinNonceReused), 1);
-    // A checkpoint knows more than the last record: what was delivered is not delivered again.
+    // What the changes add up to knows all of it: what was delivered is not delivered again.
     let records: Vec<_> = world.network.records().collect();
+    assert_eq!(world.out.states[&device.dev_eui].record.as_ref().map(|kept| kept.session.map(|it| it.fcnt_up)), Some(Some(70)));
     let mut after = restarted(&world, &[device.otaa_spec()], &records);
     after.millis(5000);
     after.heard(&last);
@@ -448,4 +449,93 @@ fn changes_keep_or_end_the_session() {
     assert!(!state.active && world.network.session_count() == 0);
     device.join(&mut world);
     assert_eq!(world.network.state(device.dev_eui).expect("known").session, 3);
+}
+
+#[test]
+fn nothing_is_said_before_it_is_kept() {
+    let mut world = World::new();
+    world.out.slow = true;
+    let mut device = Device::otaa(1, EU);
+    world.upsert(&device.otaa_spec());
+    let request = device.join_request();
+    world.heard(&request);
+    assert!(world.silent(), "the accept waits");
+    world.disk_catches_up();
+    let accept = world.sent();
+    device.take_accept(&accept.phy).expect("its own");
+    assert_eq!(world.achieved(Achievement::AnswersHeld), 1);
+
+    let phy = device.confirmed(b"x");
+    world.heard(&phy);
+    assert_eq!(world.kinds().iter().filter(|(kind, _)| *kind == event::Kind::Uplink).count(), 2, "live output does not wait");
+    assert!(world.silent(), "the acknowledgement waits");
+    world.millis(300);
+    world.disk_catches_up();
+    let answer = world.sent();
+    assert_eq!(answer.delay, core::time::Duration::from_secs(1), "and still meets RX1");
+    assert!(device.reads(&answer.phy).ack);
+
+    // A disk that takes longer than RX2 is open costs the acknowledgement, not the uplink.
+    let phy = device.confirmed(b"y");
+    world.heard(&phy);
+    world.millis(5000);
+    world.disk_catches_up();
+    assert!(world.silent());
+    assert_eq!(world.drops(Drop::AnswerNotKept), 1);
+    // The device repeats itself and is told then.
+    world.out.slow = false;
+    world.heard(&phy);
+    assert!(device.reads(&world.sent().phy).ack);
+}
+
+#[test]
+fn what_a_full_disk_refused_is_kept_when_it_is_repeated() {
+    let mut world = World::new();
+    let mut device = Device::joined(&mut world, 1, EU);
+    let phy = device.data(b"x");
+    world.heard(&phy);
+    let kept = world.out.kept_events;
+    world.out.full = true;
+    let phy = device.confirmed(b"y");
+    world.heard(&phy);
+    assert!(world.silent(), "not acknowledged");
+    assert_eq!(world.enqueue(device.dev_eui, false, b"z"), Err(session::Refusal::NotKept));
+    assert_eq!(world.network.state(device.dev_eui).expect("known").queue.len(), 0);
+    world.millis(5000);
+    world.out.full = false;
+    world.events();
+    world.heard(&phy);
+    assert_eq!(world.out.kept_events, kept + 1, "kept now, with what it says");
+    assert!(device.reads(&world.sent().phy).ack);
+    assert!(world.kinds().is_empty(), "and not told twice");
+    // A further repetition is acknowledged, and kept no second time.
+    world.millis(5000);
+    world.heard(&phy);
+    assert_eq!(world.out.kept_events, kept + 1);
+}
+
+#[test]
+fn a_queue_survives_a_restart() {
+    let mut world = World::new();
+    let mut device = Device::joined(&mut world, 1, EU);
+    let phy = device.data(b"x");
+    world.heard(&phy);
+    let sent = world.enqueue(device.dev_eui, false, b"sent").expect("queued");
+    let next = world.enqueue(device.dev_eui, true, b"next").expect("queued");
+    let phy = device.data(b"x");
+    world.heard(&phy);
+    device.reads(&world.sent().phy);
+    let state = world.out.states[&device.dev_eui].clone();
+    let mut after = restarted(&world, &[device.otaa_spec()], state.record.as_slice());
+    for downlink in &state.queue {
+        let downlink = session::KeptDownlink::parse(downlink).expect("its own bytes");
+        assert!(after.network.restore_downlink(&downlink, after.now, after.unix));
+    }
+    let waiting: Vec<u64> =
+        after.network.state(device.dev_eui).expect("known").queue.iter().map(|downlink| downlink.id).collect();
+    assert_eq!(waiting, [next], "{sent} was sent");
+    let phy = device.data(b"x");
+    after.heard(&phy);
+    assert_eq!(device.reads(&after.sent().phy).payload, b"next");
+    assert!(after.enqueue(device.dev_eui, false, b"more").expect("queued") > next, "ids go on");
 }

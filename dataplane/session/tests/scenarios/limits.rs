@@ -187,6 +187,16 @@ fn every_counter_moves() {
     world.heard(&phy);
     world.out.asked.clear();
 
+    // A full disk, and one that is too slow.
+    world.out.full = true;
+    let phy = joining.confirmed(b"x");
+    world.heard(&phy);
+    (world.out.full, world.out.slow) = (false, true);
+    let phy = joining.confirmed(b"x");
+    world.heard(&phy);
+    world.millis(10_000);
+    world.out.slow = false;
+
     // Room.
     let mut crowd: Vec<_> = (10..70).map(|number| Device::personalised(&mut world, number, EU)).collect();
     for device in &mut crowd {

@@ -7,7 +7,7 @@ use lorawan::mac::{DownlinkCommand, Downlinks, UplinkCommand};
 use lorawan::{AesKey, DataFrame, DevAddr, Direction, FCtrl, JoinAccept, JoinRequestFrame, NetId, Phy, Profile};
 use lorawan::{Region, SessionKeys};
 use session::{
-    Achievement, Activation, Command, DeviceSpec, Drop, Heard, Lanes, Limits, Network, Outcome, Refusal, Rules,
+    Achievement, Activation, Advance, Change, DeviceState, NotKept, Ticket, Command, DeviceSpec, Drop, Heard, Lanes, Limits, Network, Outcome, Refusal, Rules,
     SessionRecord, Sink, Transmit,
 };
 use std::collections::BTreeMap;
@@ -71,7 +71,17 @@ pub(crate) struct Asked {
 pub(crate) struct Output {
     events: Vec<Vec<u8>>,
     pub(crate) asked: Vec<Asked>,
+    /// Whole states, as they were kept.
     pub(crate) records: Vec<SessionRecord>,
+    /// What all changes add up to.
+    pub(crate) states: BTreeMap<Eui64, DeviceState>,
+    /// Uplinks that were kept with what they say.
+    pub(crate) kept_events: usize,
+    /// The last ticket given out, and, on a slow disk, the last whose change is kept.
+    pub(crate) ticket: u64,
+    pub(crate) kept: u64,
+    pub(crate) slow: bool,
+    pub(crate) full: bool,
 }
 
 impl Sink for Output {
@@ -94,8 +104,36 @@ impl Sink for Output {
         });
     }
 
-    fn session(&mut self, record: &SessionRecord) {
-        self.records.push(record.clone());
+    fn keep(&mut self, change: Change<'_>) -> Result<Ticket, NotKept> {
+        if self.full {
+            return Err(NotKept);
+        }
+        self.ticket += 1;
+        match change {
+            Change::Uplink(advance, event) => {
+                let wire = Advance::from_wire(&advance.to_wire());
+                self.state(advance.dev_eui).advance(&wire, UnixMicros(1));
+                self.kept_events += usize::from(event.is_some());
+            }
+            Change::Device(record) => {
+                self.records.push(record.clone());
+                self.state(record.dev_eui).replace(record.clone());
+            }
+            Change::Queued(downlink) => self.state(downlink.dev_eui).queued(downlink),
+            Change::Dequeued(dequeued) => self.state(dequeued.dev_eui).dequeued(dequeued.id),
+            Change::Removed(dev_eui) => drop(self.states.remove(&dev_eui)),
+        }
+        Ok(Ticket(self.ticket))
+    }
+
+    fn is_kept(&self, ticket: Ticket) -> bool {
+        !self.slow || ticket.0 <= self.kept
+    }
+}
+
+impl Output {
+    fn state(&mut self, dev_eui: Eui64) -> &mut DeviceState {
+        self.states.entry(dev_eui).or_default()
     }
 }
 
@@ -218,6 +256,12 @@ impl World {
         self.out.asked.is_empty()
     }
 
+    /// The disk has caught up.
+    pub(crate) fn disk_catches_up(&mut self) {
+        self.out.kept = self.out.ticket;
+        self.network.kept(&self.plan, &mut self.out, self.now, self.unix);
+    }
+
     pub(crate) fn enqueue(&mut self, dev_eui: Eui64, confirmed: bool, payload: &[u8]) -> Result<u64, Refusal> {
         self.enqueue_until(dev_eui, confirmed, payload, None)
     }
@@ -230,7 +274,7 @@ impl World {
         expires: Option<UnixMicros>,
     ) -> Result<u64, Refusal> {
         let command = Command { dev_eui, fport: 10, confirmed, payload, expires };
-        self.network.enqueue(&command, &self.plan, self.now, self.unix)
+        self.network.enqueue(&command, &self.plan, &mut self.out, self.now, self.unix).map(|(id, _)| id)
     }
 
     /// The events since the last look.
