@@ -1,7 +1,8 @@
 //! What a shard may ask of the machine: operations, completions, buffer leases, timers and the clock.
 //!
 //! Backends (`uring`, the simulator) implement [`Driver`]; everything above it is sans-IO and cannot tell them apart.
-//! Owns only the words. Sockets are opened by the backend's constructor, before serving; a shard never opens one.
+//! Owns only the words. Sockets are opened by the backend's constructor, before serving; a shard never opens one. Files it
+//! opens by itself, below the one directory that the backend was started with.
 //!
 //! ```text
 //!   loop {
@@ -10,10 +11,13 @@
 //!           driver.bytes(&lease)              received bytes, lent until release
 //!           driver.release(lease)
 //!       driver.output() / send / send_to      ask for more; nothing happens before the next turn
+//!       driver.file_buffer() / write / read
 //!   }
+//!
+//!   file:  open -> Opened -> write -> Written, one at a time; read -> Read, several -> close_file -> FileClosed
 //! ```
 //!
-//! Leases are affine: each one that is handed out comes back by exactly one of `release` and `send`.
+//! Leases are affine: each one that is handed out comes back by exactly one of `release`, `send` and `write`.
 
 pub mod steering;
 
@@ -37,9 +41,37 @@ pub struct Connection {
     pub generation: u32,
 }
 
+/// A file that this shard opened. The generation tells a place's present holder from earlier ones.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct File {
+    /// Place in the backend's table, below [`Limits::file_count`].
+    pub index: u16,
+    /// Counts the holders of that place.
+    pub generation: u16,
+}
+
+/// What a file is opened for. It must exist: whoever makes files may wait, and a shard may not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// Only to be read.
+    Read,
+    /// To be written in place, and read.
+    Write,
+}
+
+/// Why what was to be written is not, or may not be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FileFault {
+    /// Writing failed with this errno; any part of the bytes may be in the file. No sync was done.
+    Write(i32),
+    /// All bytes were written, the sync failed with this errno. What of them is stored nobody knows, and a later sync that
+    /// succeeds says nothing of them: the kernel tells an error once.
+    Sync(i32),
+}
+
 /// A buffer on loan. Not `Copy`: whoever holds it must give it back.
 #[derive(Debug, PartialEq, Eq)]
-#[must_use = "a lease must be released or sent"]
+#[must_use = "a lease must be released, sent or written"]
 pub struct Lease {
     /// Which buffer; the backend's business.
     pub index: u32,
@@ -129,6 +161,35 @@ pub enum Completion {
         /// Which connection.
         connection: Connection,
     },
+    /// What [`Driver::open`] came to. After an error the place is free again.
+    Opened {
+        /// Which file.
+        file: File,
+        /// Whether it may be used, or the errno.
+        outcome: Result<(), i32>,
+    },
+    /// What [`Driver::write`] came to; the next may be given. All bytes are written, and stored if that was asked, or not.
+    Written {
+        /// Which file.
+        file: File,
+        /// Whether all was done that was asked.
+        outcome: Result<(), FileFault>,
+    },
+    /// What one [`Driver::read`] came to. Reads of one file may overtake each other.
+    Read {
+        /// Which file.
+        file: File,
+        /// From where, as it was asked: tells several in flight apart.
+        offset: u64,
+        /// The bytes: fewer than were asked for if the file ends there or the kernel had no more at hand, none at the end
+        /// of the file; or the errno.
+        outcome: Result<Lease, i32>,
+    },
+    /// After [`Driver::close_file`]: its index may come back with a new generation.
+    FileClosed {
+        /// Which file.
+        file: File,
+    },
 }
 
 /// What a backend sized at start, for its owner to size its own tables by.
@@ -142,10 +203,19 @@ pub struct Limits {
     pub output_bytes: u32,
     /// Output buffers in all.
     pub output_count: u32,
+    /// Files that can be open at once; indexes are below it. None if the backend was given no directory.
+    pub file_count: u32,
+    /// Bytes of a file buffer.
+    pub file_buffer_bytes: u32,
+    /// File buffers in all, for writes and reads.
+    pub file_buffer_count: u32,
 }
 
 /// The longest datagram that [`Driver::send_to`] takes: far above any message to a gateway, within one Ethernet frame.
 pub const DATAGRAM_BYTES_MAX: usize = 1472;
+
+/// The longest name that [`Driver::open`] takes.
+pub const FILE_NAME_BYTES_MAX: usize = 64;
 
 /// No buffer or queue entry is left this turn; ask again after the next one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -215,6 +285,47 @@ pub trait Driver {
     /// From here on nothing but `Closed` is told of the connection, and its handle is good until then. A peer that does
     /// not read holds up a close; a second call, with `abort`, ends it.
     fn close(&mut self, connection: Connection, abort: bool);
+
+    /// Opens a file below the backend's directory: `name` is relative to it and may name folders. [`Completion::Opened`]
+    /// follows; before it the file may not be used.
+    ///
+    /// # Errors
+    /// [`Busy`] when every place of the table is taken.
+    ///
+    /// # Panics
+    /// If the name is empty, absolute, has a NUL or is longer than [`FILE_NAME_BYTES_MAX`]: our own mistake.
+    fn open(&mut self, name: &str, access: Access) -> Result<File, Busy>;
+
+    /// A buffer of [`Limits::file_buffer_bytes`] to be filled and written. What is in it is left from its last use.
+    ///
+    /// # Errors
+    /// [`Busy`] when all are lent or in flight.
+    fn file_buffer(&mut self) -> Result<Lease, Busy>;
+
+    /// Writes the first `count` bytes of a file buffer at `offset`, all of them; then, with `sync`, sees that they and
+    /// everything written to the file before are stored. [`Completion::Written`] follows, and with it the buffer is free.
+    ///
+    /// A `count` of 0 with `sync` only stores. One write is in flight per file.
+    ///
+    /// # Panics
+    /// If one is in flight already, the file is not open, or nothing is asked: our own mistake.
+    fn write(&mut self, file: File, offset: u64, lease: Lease, count: usize, sync: bool);
+
+    /// Reads up to `count` bytes at `offset` into a file buffer. [`Completion::Read`] follows. Several may be in flight.
+    ///
+    /// # Errors
+    /// [`Busy`] when no file buffer or queue entry is left.
+    ///
+    /// # Panics
+    /// If the file is not open, or `count` is 0 or more than a file buffer holds: our own mistake.
+    fn read(&mut self, file: File, offset: u64, count: usize) -> Result<(), Busy>;
+
+    /// Closes once what is in flight is done, all of which is still told; [`Completion::FileClosed`] is the last. Nothing is
+    /// stored by it.
+    ///
+    /// # Panics
+    /// If the file is not open: our own mistake.
+    fn close_file(&mut self, file: File);
 
     /// Sees that shard `peer` looks at its queues soon, if it sleeps.
     fn wake(&mut self, peer: usize);

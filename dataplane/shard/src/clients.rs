@@ -189,6 +189,10 @@ impl Clients {
             Completion::Datagram { .. } | Completion::SendToFailed { .. } | Completion::Overrun { .. } => {
                 unreachable!("the shard takes datagrams itself")
             }
+            Completion::Opened { .. }
+            | Completion::Written { .. }
+            | Completion::Read { .. }
+            | Completion::FileClosed { .. } => unreachable!("no client opens a file"),
         }
     }
 

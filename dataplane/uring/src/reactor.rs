@@ -20,7 +20,7 @@ use crate::wake::{Door, Waker};
 use crate::{clock, datagrams};
 use base::{Monotonic, UnixMicros};
 use driver::steering::SLOT_COUNT;
-use driver::{Busy, Completion, Connection, Driver, Lease, Limits, Listener, Socket};
+use driver::{Access, Busy, Completion, Connection, Driver, File, Lease, Limits, Listener, Socket};
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, opcode, squeue};
 use std::collections::VecDeque;
@@ -177,6 +177,9 @@ impl Uring {
                 receive_bytes: sizing.receive_bytes,
                 output_bytes: sizing.output_bytes,
                 output_count: sizing.output_count,
+                file_count: 0,
+                file_buffer_bytes: 0,
+                file_buffer_count: 0,
             },
             shard: config.shard,
         };
@@ -404,6 +407,26 @@ impl Driver for Uring {
         let place = self.table.holder(connection.index, connection.generation).expect("the connection is open");
         place.flags.set(if abort { Flags::CLOSING | Flags::ABORT } else { Flags::CLOSING });
         self.mark(connection.index);
+    }
+
+    fn open(&mut self, _name: &str, _access: Access) -> Result<File, Busy> {
+        Err(Busy)
+    }
+
+    fn file_buffer(&mut self) -> Result<Lease, Busy> {
+        Err(Busy)
+    }
+
+    fn write(&mut self, file: File, _offset: u64, _lease: Lease, _count: usize, _sync: bool) {
+        unreachable!("{file:?} was not opened here")
+    }
+
+    fn read(&mut self, file: File, _offset: u64, _count: usize) -> Result<(), Busy> {
+        unreachable!("{file:?} was not opened here")
+    }
+
+    fn close_file(&mut self, file: File) {
+        unreachable!("{file:?} was not opened here")
     }
 
     fn wake(&mut self, peer: usize) {

@@ -9,7 +9,7 @@ use crate::network::{HostIndex, Network, Shared};
 use crate::stream::{Ended, Mark, Way};
 use base::mix::SplitMix64;
 use base::{Monotonic, UnixMicros};
-use driver::{Busy, Completion, Connection, Driver, End, Lease, Limits, Socket};
+use driver::{Access, Busy, Completion, Connection, Driver, End, File, Lease, Limits, Socket};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -339,6 +339,9 @@ impl Driver for Machine {
             receive_bytes: self.sizes.receive_bytes,
             output_bytes: self.sizes.output_bytes,
             output_count: self.sizes.output_count,
+            file_count: 0,
+            file_buffer_bytes: 0,
+            file_buffer_count: 0,
         }
     }
 
@@ -449,6 +452,26 @@ impl Driver for Machine {
             None => Some(Closing::Asked { abort }),
         };
         self.woken();
+    }
+
+    fn open(&mut self, _name: &str, _access: Access) -> Result<File, Busy> {
+        Err(Busy)
+    }
+
+    fn file_buffer(&mut self) -> Result<Lease, Busy> {
+        Err(Busy)
+    }
+
+    fn write(&mut self, file: File, _offset: u64, _lease: Lease, _count: usize, _sync: bool) {
+        unreachable!("{file:?} was not opened here")
+    }
+
+    fn read(&mut self, file: File, _offset: u64, _count: usize) -> Result<(), Busy> {
+        unreachable!("{file:?} was not opened here")
+    }
+
+    fn close_file(&mut self, file: File) {
+        unreachable!("{file:?} was not opened here")
     }
 
     fn wake(&mut self, peer: HostIndex) {

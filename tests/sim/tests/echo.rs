@@ -126,6 +126,7 @@ impl Server {
             }
             Completion::Refused { .. } => self.refused += 1,
             Completion::SendToFailed { .. } | Completion::Overrun { .. } => {}
+            other => unreachable!("no file was opened: {other:?}"),
         }
     }
 

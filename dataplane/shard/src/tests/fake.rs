@@ -1,13 +1,21 @@
 //! A machine that does what a test says: it plays the peers, records what was asked, and is as strict as the real one.
 
 use base::{Monotonic, UnixMicros};
-use driver::{Busy, Completion, Connection, Driver, End, Lease, Limits, Listener, Socket};
+use driver::{
+    Access, Busy, Completion, Connection, Driver, End, FILE_NAME_BYTES_MAX, File, FileFault, Lease, Limits, Listener,
+    Socket,
+};
 use std::collections::{HashMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 pub(super) const OUTPUT_BYTES: usize = 17 << 10;
 const RECEIVE_BYTES: usize = 4096;
+const FILE_COUNT: usize = 8;
+const FILE_BUFFER_BYTES: usize = 16 << 10;
+const FILE_BUFFER_COUNT: usize = 4;
+const EBADF: i32 = 9;
+const ENOENT: i32 = 2;
 
 /// One connection, both ends of it.
 #[derive(Debug, Default)]
@@ -31,6 +39,25 @@ pub(super) enum Closed {
     ByReset,
 }
 
+/// A place of the table of files, and what was asked of its holder.
+#[derive(Debug, Default)]
+struct OpenFile {
+    generation: u16,
+    name: Option<String>,
+    writable: bool,
+    /// Told of, and not closing.
+    ready: bool,
+    writing: bool,
+}
+
+#[derive(Debug)]
+enum Asked {
+    Open(File),
+    Write { file: File, offset: u64, lease: Lease, count: usize },
+    Read { file: File, offset: u64, lease: Lease },
+    Close(File),
+}
+
 #[derive(Debug)]
 pub(super) struct Fake {
     pub(super) now: Monotonic,
@@ -40,6 +67,13 @@ pub(super) struct Fake {
     pub(super) datagram_bytes: usize,
     /// No datagram finds a slot to be sent from.
     pub(super) is_busy: bool,
+    /// What is on the disk.
+    pub(super) files: HashMap<String, Vec<u8>>,
+    /// What becomes of writes from now on.
+    pub(super) file_fault: Option<FileFault>,
+    open_files: Vec<OpenFile>,
+    asked: VecDeque<Asked>,
+    file_buffers: Vec<u32>,
     batch: VecDeque<Completion>,
     buffers: HashMap<u32, Vec<u8>>,
     buffer_count: u32,
@@ -55,6 +89,11 @@ impl Fake {
             datagrams: Vec::new(),
             datagram_bytes: RECEIVE_BYTES,
             is_busy: false,
+            files: HashMap::new(),
+            file_fault: None,
+            open_files: (0..FILE_COUNT).map(|_| OpenFile::default()).collect(),
+            asked: VecDeque::new(),
+            file_buffers: Vec::new(),
             batch: VecDeque::new(),
             buffers: HashMap::new(),
             buffer_count: 0,
@@ -126,6 +165,70 @@ impl Fake {
         peer
     }
 
+    fn open_file(&mut self, file: File) -> &mut OpenFile {
+        let place = &mut self.open_files[usize::from(file.index)];
+        assert!(place.ready && place.generation == file.generation, "a file that is open: {file:?}");
+        place
+    }
+
+    fn lend_file_buffer(&mut self, bytes: usize) -> Result<Lease, Busy> {
+        if self.file_buffers.len() == FILE_BUFFER_COUNT {
+            return Err(Busy);
+        }
+        let lease = self.lend(vec![0; bytes]);
+        self.file_buffers.push(lease.index);
+        Ok(lease)
+    }
+
+    /// Does what was asked of files, in the order of asking.
+    fn advance_files(&mut self) {
+        while let Some(asked) = self.asked.pop_front() {
+            let completion = match asked {
+                Asked::Open(file) => {
+                    let place = &mut self.open_files[usize::from(file.index)];
+                    place.ready = self.files.contains_key(place.name.as_ref().expect("it has a holder"));
+                    if !place.ready {
+                        place.name = None;
+                    }
+                    let outcome = if place.ready { Ok(()) } else { Err(ENOENT) };
+                    Completion::Opened { file, outcome }
+                }
+                Asked::Write { file, offset, lease, count } => {
+                    let place = &mut self.open_files[usize::from(file.index)];
+                    place.writing = false;
+                    let outcome = match self.file_fault {
+                        _ if !place.writable => Err(FileFault::Write(EBADF)),
+                        Some(fault) => Err(fault),
+                        None => Ok(()),
+                    };
+                    if outcome.is_ok() {
+                        let name = place.name.as_ref().expect("it has a holder");
+                        let content = self.files.get_mut(name).expect("nobody removes files");
+                        let (start, end) = (offset as usize, offset as usize + count);
+                        content.resize(content.len().max(end), 0);
+                        content[start..end].copy_from_slice(&self.buffers[&lease.index][..count]);
+                    }
+                    self.release(lease);
+                    Completion::Written { file, outcome }
+                }
+                Asked::Read { file, offset, mut lease } => {
+                    let name = self.open_files[usize::from(file.index)].name.as_ref().expect("it has a holder");
+                    let rest = self.files[name].get(offset as usize..).unwrap_or_default();
+                    lease.len = lease.len.min(rest.len() as u32);
+                    let buffer = self.buffers.get_mut(&lease.index).expect("lent");
+                    buffer[..lease.len as usize].copy_from_slice(&rest[..lease.len as usize]);
+                    Completion::Read { file, offset, outcome: Ok(lease) }
+                }
+                Asked::Close(file) => {
+                    let place = &mut self.open_files[usize::from(file.index)];
+                    place.name = None;
+                    Completion::FileClosed { file }
+                }
+            };
+            self.batch.push_back(completion);
+        }
+    }
+
     fn advance(&mut self) {
         let mut indexes: Vec<u32> = self.peers.keys().copied().collect();
         indexes.sort_unstable();
@@ -162,6 +265,9 @@ impl Driver for Fake {
             receive_bytes: RECEIVE_BYTES as u32,
             output_bytes: OUTPUT_BYTES as u32,
             output_count: self.output_count,
+            file_count: FILE_COUNT as u32,
+            file_buffer_bytes: FILE_BUFFER_BYTES as u32,
+            file_buffer_count: FILE_BUFFER_COUNT as u32,
         }
     }
 
@@ -183,6 +289,7 @@ impl Driver for Fake {
 
     fn turn(&mut self, _until: Monotonic, _quiet: &mut dyn FnMut() -> bool) {
         self.advance();
+        self.advance_files();
     }
 
     fn reap(&mut self) -> Option<Completion> {
@@ -211,6 +318,10 @@ impl Driver for Fake {
 
     fn release(&mut self, lease: Lease) {
         let bytes = self.buffers.remove(&lease.index).expect("given back once");
+        if let Some(place) = self.file_buffers.iter().position(|index| *index == lease.index) {
+            self.file_buffers.swap_remove(place);
+            return;
+        }
         self.output_free += u32::from(bytes.len() == OUTPUT_BYTES);
     }
 
@@ -250,6 +361,44 @@ impl Driver for Fake {
         let peer = self.holder(connection);
         assert!(peer.closing.is_none_or(|before| abort && !before), "closed again only to abort");
         peer.closing = Some(abort);
+    }
+
+    fn open(&mut self, name: &str, access: Access) -> Result<File, Busy> {
+        let fits = (1..=FILE_NAME_BYTES_MAX).contains(&name.len()) && !name.starts_with('/') && !name.contains('\0');
+        assert!(fits, "a name that fits: {name}");
+        let index = self.open_files.iter().position(|place| place.name.is_none()).ok_or(Busy)?;
+        let generation = self.open_files[index].generation.wrapping_add(1);
+        let (name, writable) = (Some(name.into()), access == Access::Write);
+        self.open_files[index] = OpenFile { generation, name, writable, ..OpenFile::default() };
+        let file = File { index: index as u16, generation };
+        self.asked.push_back(Asked::Open(file));
+        Ok(file)
+    }
+
+    fn file_buffer(&mut self) -> Result<Lease, Busy> {
+        self.lend_file_buffer(FILE_BUFFER_BYTES)
+    }
+
+    fn write(&mut self, file: File, offset: u64, lease: Lease, count: usize, sync: bool) {
+        assert!(self.file_buffers.contains(&lease.index), "what is written is a file buffer");
+        assert!(count <= FILE_BUFFER_BYTES && (count > 0 || sync), "bytes within a file buffer, or a sync");
+        let place = self.open_file(file);
+        assert!(!place.writing, "one write is in flight per file");
+        place.writing = true;
+        self.asked.push_back(Asked::Write { file, offset, lease, count });
+    }
+
+    fn read(&mut self, file: File, offset: u64, count: usize) -> Result<(), Busy> {
+        assert!(count > 0 && count <= FILE_BUFFER_BYTES, "bytes within a file buffer");
+        self.open_file(file);
+        let lease = self.lend_file_buffer(count)?;
+        self.asked.push_back(Asked::Read { file, offset, lease });
+        Ok(())
+    }
+
+    fn close_file(&mut self, file: File) {
+        self.open_file(file).ready = false;
+        self.asked.push_back(Asked::Close(file));
     }
 
     fn wake(&mut self, _peer: usize) {}
