@@ -9,6 +9,7 @@
 //!   dequeued  | dev_eui 8 | id u64 |
 //! ```
 
+use crate::lane::Lane;
 use crate::record::{SessionRecord, take};
 use crate::spec::PAYLOAD_BYTES_MAX;
 use base::{Eui64, UnixMicros};
@@ -26,6 +27,15 @@ impl Ticket {
 /// Nothing can be kept now. Who keeps knows why, says and counts it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NotKept;
+
+/// Whose change it is: what a log files it under.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Owner {
+    /// The device's lane.
+    pub lane: Lane,
+    /// The device's tenant.
+    pub tenant: u32,
+}
 
 /// A change of a device's state, to be kept.
 #[derive(Clone, Copy, Debug)]

@@ -7,7 +7,7 @@ pub use gateways::gateways;
 
 use crate::{
     Activation, Advance, Change, Command, DOWNLINK_BYTES_MAX, Dequeued, DeviceSpec, DeviceState, Heard, KeptDownlink,
-    Lanes, Limits, Network, NotKept, Outcome, Rules, SessionRecord, Sink, Ticket, Transmit, TransmitError,
+    Lanes, Limits, Network, NotKept, Owner, Outcome, Rules, SessionRecord, Sink, Ticket, Transmit, TransmitError,
 };
 use base::{DataRate, Eui64, Monotonic, UnixMicros};
 use event::{Copy, Event, Failure, Kind, Reception};
@@ -165,7 +165,7 @@ impl Sink for Output {
         }
     }
 
-    fn keep(&mut self, change: Change<'_>) -> Result<Ticket, NotKept> {
+    fn keep(&mut self, _: Owner, change: Change<'_>) -> Result<Ticket, NotKept> {
         if self.full {
             self.gap = true;
             return Err(NotKept);
@@ -174,7 +174,7 @@ impl Sink for Output {
         Ok(Ticket(self.log.len() as u64))
     }
 
-    fn is_kept(&self, ticket: Ticket) -> bool {
+    fn is_kept(&mut self, ticket: Ticket) -> bool {
         ticket.0 as usize <= self.kept
     }
 }

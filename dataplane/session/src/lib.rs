@@ -37,7 +37,7 @@ mod uplink;
 mod windows;
 
 pub use change::{
-    ADVANCE_BYTES, Advance, Change, DOWNLINK_BYTES_MAX, Dequeued, DeviceState, KeptDownlink, NotKept, Ticket,
+    ADVANCE_BYTES, Advance, Change, DOWNLINK_BYTES_MAX, Dequeued, DeviceState, KeptDownlink, NotKept, Owner, Ticket,
 };
 pub use counted::{Achievement, Drop};
 pub use lane::{LANE_COUNT, Lane, Lanes, addr_count, addr_in_lane, lane_of_addr, lane_of_eui, lane_of_frame};

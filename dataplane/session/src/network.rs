@@ -4,13 +4,13 @@
 //! `uplink` and `join`; what answers them in `answer`, `queue` and `flight`; what can be asked in `state`.
 
 use crate::NONE;
-use crate::change::{Change, KeptDownlink, NotKept, Ticket};
+use crate::change::{Change, KeptDownlink, NotKept, Owner, Ticket};
 use crate::counted::{Achievement, Drop};
 use crate::device::{Device, ENABLED, LIVE, OTAA, Receive, Session};
 use crate::downlinks::Downlinks;
 use crate::flight::{self, Flight};
 use crate::index::Index;
-use crate::lane::{Lane, Lanes, lane_of_eui};
+use crate::lane::{Lane, Lanes, lane_of_addr, lane_of_eui};
 use crate::record::{KeptSession, NotRestored, SessionRecord};
 use crate::rules::{About, Heard, Outcome, Rules, Sink};
 use crate::slab::Slab;
@@ -224,7 +224,7 @@ impl Network {
         let Some(place) = self.device(dev_eui) else { return redirected };
         self.fail_queue(place, Failure::Flushed, sink, unix);
         // If that cannot be kept, a device of the same DevEUI with other keys gets the numbering, and nothing else.
-        let _kept = sink.keep(Change::Removed(dev_eui));
+        let _kept = sink.keep(self.owner(place), Change::Removed(dev_eui));
         self.end_sessions(place);
         let devices = &self.devices;
         self.by_eui.remove(hash_eui(dev_eui), place, |other| hash_eui(devices[other].dev_eui));
@@ -377,6 +377,21 @@ impl Network {
         }
     }
 
+    /// What a device's changes are filed under.
+    pub(crate) fn owner(&self, place: u32) -> Owner {
+        Owner { lane: self.lane_of_device(place), tenant: self.devices[place].tenant }
+    }
+
+    /// The lane in which a device lives.
+    pub(crate) fn lane_of_device(&self, place: u32) -> Lane {
+        let device = &self.devices[place];
+        if device.is(OTAA) || device.session == NONE {
+            lane_of_eui(device.dev_eui)
+        } else {
+            lane_of_addr(self.sessions[device.session].dev_addr)
+        }
+    }
+
     fn record(&self, place: u32) -> SessionRecord {
         let device = &self.devices[place];
         let kept = |session: u32| (session != NONE).then(|| self.sessions[session].kept());
@@ -394,7 +409,7 @@ impl Network {
 
     /// Has all of a device's state kept. What is sent under either of its sessions waits for it.
     pub(crate) fn store(&mut self, place: u32, turn: &mut Turn<'_>) -> Result<Ticket, NotKept> {
-        let kept = turn.sink.keep(Change::Device(&self.record(place)));
+        let kept = turn.sink.keep(self.owner(place), Change::Device(&self.record(place)));
         match kept {
             Ok(ticket) => {
                 for session in [self.devices[place].session, self.devices[place].pending] {
@@ -418,7 +433,7 @@ impl Network {
                     (device.dev_nonce_count, device.app_key) = (0, AesKey::default());
                     self.activate(place, &spec.activation);
                     // What was stored under the old keys must not come back with them.
-                    let _kept = sink.keep(Change::Device(&self.record(place)));
+                    let _kept = sink.keep(self.owner(place), Change::Device(&self.record(place)));
                 }
                 place
             }

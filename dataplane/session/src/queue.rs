@@ -3,12 +3,11 @@
 use crate::NONE;
 use crate::change::{Change, Dequeued, KeptDownlink, NotKept, Ticket};
 use crate::counted::{Achievement, Drop};
-use crate::device::{Device, ENABLED, OTAA, Session};
+use crate::device::ENABLED;
 use crate::downlinks::Fresh;
-use crate::lane::{Lane, lane_of_addr, lane_of_eui};
+use crate::lane::Lane;
 use crate::network::{Network, Timer, Turn};
 use crate::rules::{Rules, Sink};
-use crate::slab::Slab;
 use crate::spec::{Command, PAYLOAD_BYTES_MAX, Refusal};
 use base::{Eui64, Monotonic, UnixMicros};
 use event::{Event, Failure, Kind};
@@ -63,14 +62,14 @@ impl Network {
         }
         let kept = KeptDownlink {
             dev_eui: command.dev_eui,
-            id: self.next_downlink_id(lane_of_device(device, &self.sessions), turn.unix),
+            id: self.next_downlink_id(self.lane_of_device(place), turn.unix),
             expires: command.expires.unwrap_or_default(),
             fport: command.fport,
             confirmed: command.confirmed,
             payload: command.payload,
         };
         let downlink = self.push_downlink(place, &kept, turn.now, turn.unix).ok_or(Refusal::QueueFull)?;
-        match turn.sink.keep(Change::Queued(&kept)) {
+        match turn.sink.keep(self.owner(place), Change::Queued(&kept)) {
             Ok(ticket) => Ok((kept.id, ticket)),
             Err(NotKept) => {
                 self.counts.drops.count(Drop::NotKept);
@@ -134,7 +133,7 @@ impl Network {
     pub(crate) fn take_downlink(&mut self, place: u32, sink: &mut dyn Sink) {
         let downlink = &self.downlinks[place];
         let dequeued = Dequeued { dev_eui: self.devices[downlink.device].dev_eui, id: downlink.id };
-        if sink.keep(Change::Dequeued(dequeued)).is_err() {
+        if sink.keep(self.owner(downlink.device), Change::Dequeued(dequeued)).is_err() {
             self.counts.drops.count(Drop::NotKept);
         }
         self.forget_downlink(place);
@@ -163,13 +162,5 @@ impl Network {
         if !self.in_flight(device, place) {
             self.fail_downlink(place, Failure::Expired, turn.sink, turn.unix);
         }
-    }
-}
-
-fn lane_of_device(device: &Device, sessions: &Slab<Session>) -> Lane {
-    if device.is(OTAA) || device.session == NONE {
-        lane_of_eui(device.dev_eui)
-    } else {
-        lane_of_addr(sessions[device.session].dev_addr)
     }
 }

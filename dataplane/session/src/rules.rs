@@ -3,7 +3,7 @@
 //! [`Rules`] answers from the plan; [`Sink`] takes what comes out, at once and borrowed, so that nothing is queued or
 //! allocated on the way. Both are implemented by the shard.
 
-use crate::change::{Change, NotKept, Ticket};
+use crate::change::{Change, NotKept, Owner, Ticket};
 use base::{DataRate, Eui64};
 use core::time::Duration;
 use event::{Copy, Event, Kind, Reception};
@@ -59,10 +59,10 @@ pub trait Sink {
     ///
     /// # Errors
     /// [`NotKept`] when nothing can be kept now.
-    fn keep(&mut self, change: Change<'_>) -> Result<Ticket, NotKept>;
+    fn keep(&mut self, owner: Owner, change: Change<'_>) -> Result<Ticket, NotKept>;
 
-    /// Whether what has this ticket, and all before it, is kept.
-    fn is_kept(&self, ticket: Ticket) -> bool;
+    /// Whether what has this ticket, and all before it, is kept. If not, somebody waits for it: see that it soon is.
+    fn is_kept(&mut self, ticket: Ticket) -> bool;
 }
 
 /// One gateway's hearing of one PHYPayload.

@@ -440,13 +440,13 @@ impl Network {
         heard: &Heard<'_>,
         turn: &mut Turn<'_>,
     ) -> Result<Ticket, NotKept> {
-        let advance = self.advance(session);
+        let (advance, owner) = (self.advance(session), self.owner(self.windows[place].device));
         if !turn.wants(Kind::Uplink, Copy::First, Some(&self.devices[self.windows[place].device])) {
-            return turn.sink.keep(Change::Uplink(&advance, None));
+            return turn.sink.keep(owner, Change::Uplink(&advance, None));
         }
         let reception = heard.reception.to_wire();
         let event = Event { receptions: Receptions::new(&reception), ..self.event_of_window(place) };
-        let kept = turn.sink.keep(Change::Uplink(&advance, Some(&event)));
+        let kept = turn.sink.keep(owner, Change::Uplink(&advance, Some(&event)));
         turn.sink.event(&event);
         kept
     }
@@ -499,7 +499,7 @@ impl Network {
         if !turn.wants(Kind::Uplink, copy, Some(&self.devices[session.device])) {
             return match fate {
                 Fate::Told => Ok(Ticket::KEPT),
-                Fate::Kept | Fate::KeptAndTold => turn.sink.keep(Change::Uplink(&self.advance(place), None)),
+                Fate::Kept | Fate::KeptAndTold => turn.sink.keep(self.owner(session.device), Change::Uplink(&self.advance(place), None)),
             };
         }
         let mut clear = [0; lorawan::PHY_BYTES_MAX];
@@ -524,7 +524,7 @@ impl Network {
         };
         let kept = match fate {
             Fate::Told => Ok(Ticket::KEPT),
-            Fate::Kept | Fate::KeptAndTold => turn.sink.keep(Change::Uplink(&self.advance(place), Some(&event))),
+            Fate::Kept | Fate::KeptAndTold => turn.sink.keep(self.owner(session.device), Change::Uplink(&self.advance(place), Some(&event))),
         };
         if fate != Fate::Kept {
             turn.sink.event(&event);

@@ -8,7 +8,7 @@ use lorawan::{
 };
 use session::gateways::{Gateways, Path, Policy};
 use session::{
-    Activation, Change, Command, DeviceSpec, Heard, Lanes, Limits, Network, NotKept, Outcome, Rules, SessionRecord, Sink,
+    Activation, Change, Command, DeviceSpec, Heard, Lanes, Limits, Network, NotKept, Owner, Outcome, Rules, SessionRecord, Sink,
     Ticket, Transmit, TransmitError,
 };
 
@@ -54,7 +54,7 @@ impl Sink for Output {
         }
     }
 
-    fn keep(&mut self, change: Change<'_>) -> Result<Ticket, NotKept> {
+    fn keep(&mut self, _: Owner, change: Change<'_>) -> Result<Ticket, NotKept> {
         self.record_count += 1;
         if let Change::Device(record) = change {
             assert_eq!(SessionRecord::from_wire(&record.to_wire()).as_ref(), Ok(record));
@@ -62,7 +62,7 @@ impl Sink for Output {
         Ok(Ticket(u64::from(self.record_count)))
     }
 
-    fn is_kept(&self, ticket: Ticket) -> bool {
+    fn is_kept(&mut self, ticket: Ticket) -> bool {
         ticket.0 <= self.kept
     }
 }

@@ -7,7 +7,7 @@ use lorawan::mac::{DownlinkCommand, Downlinks, UplinkCommand};
 use lorawan::{AesKey, DataFrame, DevAddr, Direction, FCtrl, JoinAccept, JoinRequestFrame, NetId, Phy, Profile};
 use lorawan::{Region, SessionKeys};
 use session::{
-    Achievement, Activation, Advance, Change, DeviceState, NotKept, Ticket, Command, DeviceSpec, Drop, Heard, Lanes, Limits, Network, Outcome, Refusal, Rules,
+    Achievement, Activation, Advance, Change, DeviceState, NotKept, Owner, Ticket, Command, DeviceSpec, Drop, Heard, Lanes, Limits, Network, Outcome, Refusal, Rules,
     SessionRecord, Sink, Transmit,
 };
 use std::collections::BTreeMap;
@@ -104,7 +104,7 @@ impl Sink for Output {
         });
     }
 
-    fn keep(&mut self, change: Change<'_>) -> Result<Ticket, NotKept> {
+    fn keep(&mut self, _: Owner, change: Change<'_>) -> Result<Ticket, NotKept> {
         if self.full {
             return Err(NotKept);
         }
@@ -126,7 +126,7 @@ impl Sink for Output {
         Ok(Ticket(self.ticket))
     }
 
-    fn is_kept(&self, ticket: Ticket) -> bool {
+    fn is_kept(&mut self, ticket: Ticket) -> bool {
         !self.slow || ticket.0 <= self.kept
     }
 }
