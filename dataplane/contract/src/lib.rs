@@ -23,7 +23,9 @@ pub mod v1 {
 /// The version of the contract that changes when an older dataplane could no longer obey.
 pub const MAJOR: u32 = 1;
 /// The version of the contract that changes when a field is added.
-pub const MINOR: u32 = 0;
+pub const MINOR: u32 = 1;
+/// The first minor version whose dataplane keeps durable streams and answers what concerns them.
+pub const MINOR_DURABLE: u32 = 1;
 
 /// The greatest frame, without its length.
 pub const FRAME_BYTES_MAX: usize = 4 << 20;
@@ -31,11 +33,24 @@ pub const FRAME_BYTES_MAX: usize = 4 << 20;
 pub const LENGTH_BYTES: usize = 4;
 /// The most devices, gateways or streams that one [`v1::Query`] may name, of each.
 pub const QUERY_COUNT_MAX: usize = 1000;
+/// The most messages or dead letters that one page may hold, and that one [`v1::PutBack`] may name.
+pub const PAGE_COUNT_MAX: usize = 1000;
+/// The longest name of a group of consumers.
+pub const GROUP_BYTES_MAX: usize = 64;
 /// The size that control aims at for one [`v1::Apply`], well below [`FRAME_BYTES_MAX`].
 pub const APPLY_BYTES_TARGET: usize = 1 << 20;
 
 const _: () = assert!(APPLY_BYTES_TARGET < FRAME_BYTES_MAX);
 const _: () = assert!(FRAME_BYTES_MAX <= u32::MAX as usize);
+const _: () = assert!(MINOR_DURABLE <= MINOR);
+
+/// Whether a group of consumers may have this name: it is a topic's level, a file's name and a part of a path as it is.
+#[must_use]
+pub fn is_group_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    // "." and ".." are steps of a path.
+    (1..=GROUP_BYTES_MAX).contains(&name.len()) && name.bytes().all(allowed) && !matches!(name, "." | "..")
+}
 
 impl core::fmt::Debug for v1::Otaa {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -76,6 +91,17 @@ mod tests {
         let code = header("// code: ").expect("the code's checksum");
         assert_eq!(schema, hex(&Sha256::digest(include_str!("../contract.proto"))), "run dataplane/contract/generate");
         assert_eq!(code, hex(&Sha256::digest(rest)), "generated.rs was edited by hand");
+    }
+
+    #[test]
+    fn group_names_are_plain() {
+        let longest = "g".repeat(super::GROUP_BYTES_MAX);
+        for name in ["a", "billing", "eu-1.prod_B", "...", &longest] {
+            assert!(super::is_group_name(name), "{name}");
+        }
+        for name in ["", ".", "..", "a b", "a/b", "a+", "gr\u{fc}n", "a\0", &format!("{longest}g")] {
+            assert!(!super::is_group_name(name), "{name}");
+        }
     }
 
     #[test]

@@ -30,6 +30,9 @@ const INBOUND_PER_TURN_MAX: usize = 4;
 /// How long an answer may take before it is given up.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The minor version of the contract that is obeyed: this dataplane keeps no durable streams yet.
+const MINOR: u32 = contract::MINOR_DURABLE - 1;
+
 /// One shard, as the control thread sees it.
 pub(crate) struct Seat {
     pub(crate) mailbox: Mailbox,
@@ -240,13 +243,16 @@ impl Control {
             Some(Told::Query(query)) => self.query(request, &query),
             Some(Told::Enqueue(enqueue)) => self.enqueue(request, enqueue),
             Some(Told::Flush(flush)) => self.flush(request, flush.dev_eui),
+            Some(
+                Told::SeekGroup(_) | Told::RemoveGroup(_) | Told::History(_) | Told::DeadLetters(_) | Told::PutBack(_),
+            ) => self.refuse(request, 0, &refusal("body", "this dataplane keeps no durable streams")),
             None => self.refuse(request, 0, &refusal("body", "is empty")),
         }
     }
 
     fn greet(&mut self, request: u64, hello: &v1::Hello) {
         if hello.major > contract::MAJOR {
-            let reason = format!("this dataplane speaks {}.{}", contract::MAJOR, contract::MINOR);
+            let reason = format!("this dataplane speaks {}.{}", contract::MAJOR, MINOR);
             self.refuse(request, 0, &refusal("hello.major", &reason));
             // What it says next could mean something else in its version: it is not listened to.
             self.link = None;
@@ -255,7 +261,7 @@ impl Control {
         tracing::info!(software = hello.software, "control plane connected");
         let answer = v1::Hello {
             major: contract::MAJOR,
-            minor: contract::MINOR,
+            minor: MINOR,
             software: concat!("trunkline-dataplane ", env!("CARGO_PKG_VERSION")).into(),
             store: self.plan_log.store,
             revision: self.plan_log.revision,

@@ -8,7 +8,9 @@
 //! A shard keeps what outlives a plan (presence, counters, connections) by stream id, and maps it over at a swap.
 
 use crate::config::Config;
-use crate::spec::{Application, Copies, FormatSpec, Level, Refusal, Settings, Stream, Text, WhenFull};
+use crate::spec::{
+    Accept, Application, Copies, Delivery, FormatSpec, Level, Refusal, Settings, Stream, Text, WhenFull,
+};
 use base::Eui64;
 use base::mix::BuildMixHasher;
 use core::time::Duration;
@@ -49,6 +51,8 @@ pub struct StreamPlan {
     pub ping_interval: Duration,
     /// Connections per shard.
     pub connection_count_max: u32,
+    /// Whether messages are kept, and how.
+    pub delivery: Delivery,
 }
 
 /// Templates of one format, by kind.
@@ -85,6 +89,8 @@ pub struct Plan {
     by_gateway: Table<Eui64, Box<[u32]>>,
     by_tenant: Table<u32, Box<[u32]>>,
     operator: Box<[u32]>,
+    /// Whether any stream is enabled and durable: without one, nothing of a durable stream costs anything.
+    durable: bool,
 }
 
 impl Plan {
@@ -120,6 +126,7 @@ impl Plan {
                 Level::Operator => operator.push(index),
             }
             plan.by_id.insert(stream.id, index);
+            plan.durable |= stream.enabled && stream.delivery != Delivery::Live;
             plan.streams.push(stream_plan(stream, format));
         }
         plan.by_device = boxed(lists.device);
@@ -187,6 +194,37 @@ impl Plan {
                 offer(self.by_gateway.get(&reception.gateway).map(AsRef::as_ref));
             }
         }
+    }
+
+    /// Calls `each` with every enabled, durable stream that is to carry `event`, once per stream.
+    #[inline]
+    pub fn covering_durable(&self, event: &Event<'_>, mut each: impl FnMut(u32, &StreamPlan)) {
+        if !self.durable {
+            return;
+        }
+        self.covering(event, |index, stream| {
+            if stream.delivery != Delivery::Live {
+                each(index, stream);
+            }
+        });
+    }
+
+    /// What the acceptance of `event` waits for: the strictest of the durable streams that are to carry it; nothing if
+    /// none is. Of an uplink each copy is asked for itself, as in [`Plan::covering`].
+    #[inline]
+    #[must_use]
+    pub fn strictest(&self, event: &Event<'_>) -> Option<Accept> {
+        let mut strictest = None;
+        self.covering_durable(event, |_, stream| {
+            strictest = strictest.max(stream.delivery.durable().map(|durable| durable.accept));
+        });
+        strictest
+    }
+
+    /// Whether any enabled stream is durable.
+    #[must_use]
+    pub const fn has_durable_streams(&self) -> bool {
+        self.durable
     }
 
     /// Whether any stream taps a gateway.
@@ -265,6 +303,7 @@ fn stream_plan(stream: &Stream, format: u32) -> StreamPlan {
         when_full: stream.when_full,
         ping_interval: stream.ping_interval,
         connection_count_max: stream.connection_count_max,
+        delivery: stream.delivery,
     }
 }
 

@@ -79,6 +79,11 @@ fn compiled(config: &Config, plan: &Plan, revision: u64) {
         let index = plan.stream_of_id(*id).expect("every stream has its place");
         let entry = &plan.streams[index as usize];
         assert_eq!((entry.id, entry.level, entry.enabled), (*id, stream.level, stream.enabled));
+        assert_eq!(entry.delivery, stream.delivery);
+        if let Some(durable) = entry.delivery.durable() {
+            assert!(durable.in_flight_max > 0 && durable.attempts_max > 0, "a message can be delivered");
+            assert!(!stream.enabled || plan.has_durable_streams());
+        }
         assert!((entry.format as usize) < plan.formats.len(), "its format is compiled");
         for hash in &stream.token_hashes {
             assert_eq!(plan.stream_of_token(hash), stream.enabled.then_some(index), "its tokens open it alone");

@@ -16,7 +16,9 @@ mod spec;
 
 pub use compile::{Format, Plan, StreamPlan};
 pub use config::{Config, STREAM_COUNT_MAX, Upsert};
-pub use spec::{Application, Copies, Gateway, Level, Refusal, Settings, Stream, Tenant, Text, WhenFull};
+pub use spec::{
+    Accept, Application, Copies, Delivery, Durable, Gateway, Level, Refusal, Settings, Stream, Tenant, Text, WhenFull,
+};
 
 #[cfg(test)]
 mod tests;

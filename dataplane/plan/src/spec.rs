@@ -137,6 +137,67 @@ pub enum WhenFull {
     Disconnect,
 }
 
+/// Whether a stream's messages are kept for its consumers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// Who is connected gets them.
+    Live,
+    /// Each group of consumers gets each at least once.
+    Durable(Durable),
+}
+
+/// How a durable stream keeps its messages and gives them out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Durable {
+    /// What acceptance waits for.
+    pub accept: Accept,
+    /// The age up to which messages are kept.
+    pub retention: Duration,
+    /// The bytes up to which messages are kept.
+    pub retention_bytes: u64,
+    /// Unacknowledged messages per session.
+    pub in_flight_max: u16,
+    /// Deliveries of one message before it is a dead letter.
+    pub attempts_max: u8,
+    /// Before a refused message is delivered again.
+    pub retry: Duration,
+    /// Before an unacknowledged message is delivered again; `None`: only when its session has ended.
+    pub ack_timeout: Option<Duration>,
+}
+
+/// What "accepted" waits for. The greater is the stricter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Accept {
+    /// The record is written: it survives the process.
+    Memory,
+    /// The record is stored: it survives power loss.
+    Disk,
+}
+
+impl Delivery {
+    /// How a durable stream does it; nothing for a live one.
+    #[must_use]
+    pub const fn durable(&self) -> Option<&Durable> {
+        match self {
+            Self::Live => None,
+            Self::Durable(durable) => Some(durable),
+        }
+    }
+}
+
+impl Durable {
+    /// What holds where a stream says nothing.
+    pub const DEFAULT: Self = Self {
+        accept: Accept::Disk,
+        retention: Duration::from_secs(7 * 86_400),
+        retention_bytes: 10 << 30,
+        in_flight_max: 256,
+        attempts_max: 5,
+        retry: Duration::from_secs(10),
+        ack_timeout: None,
+    };
+}
+
 /// How a stream's messages look.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum FormatSpec {
@@ -178,6 +239,8 @@ pub struct Stream {
     pub ping_interval: Duration,
     /// Connections per shard; `u32::MAX` is no limit of its own.
     pub connection_count_max: u32,
+    /// Whether messages are kept.
+    pub delivery: Delivery,
 }
 
 /// A LoRaWAN gateway.
@@ -325,7 +388,70 @@ pub(crate) fn stream(message: &v1::Stream) -> Result<Stream, Refusal> {
         },
         ping_interval: Duration::from_secs(u64::from(ping)),
         connection_count_max: if message.connection_count_max == 0 { u32::MAX } else { message.connection_count_max },
+        delivery: delivery(message)?,
     })
+}
+
+fn delivery(message: &v1::Stream) -> Result<Delivery, Refusal> {
+    let durable = durable(message)?;
+    match v1::Delivery::try_from(message.delivery) {
+        Ok(v1::Delivery::Durable) => Ok(Delivery::Durable(durable)),
+        Ok(v1::Delivery::Unspecified | v1::Delivery::Live) => match first_difference(&durable, &Durable::DEFAULT) {
+            Some(field) => Err(Refusal::new(field, "is of durable streams only: delivery is live")),
+            None => Ok(Delivery::Live),
+        },
+        Err(_) => Err(Refusal::new("delivery", "must be live or durable")),
+    }
+}
+
+/// What a stream says about being durable, whether it is or not: a value out of its range is wrong either way.
+fn durable(message: &v1::Stream) -> Result<Durable, Refusal> {
+    const DEFAULT: Durable = Durable::DEFAULT;
+    let or = |value: u32, default: u64| if value == 0 { default as u32 } else { value };
+    let retention_s = or(message.retention_s, DEFAULT.retention.as_secs());
+    range("retention_s", retention_s, 60, 3650 * 86_400)?;
+    let retention_bytes = if message.retention_bytes == 0 { DEFAULT.retention_bytes } else { message.retention_bytes };
+    if !(1 << 20..=1 << 50).contains(&retention_bytes) {
+        let reason = format!("must be {} to {}, is {retention_bytes}", 1_u64 << 20, 1_u64 << 50);
+        return Err(Refusal::new("retention_bytes", reason));
+    }
+    let in_flight_max = or(message.in_flight_max, DEFAULT.in_flight_max.into());
+    range("in_flight_max", in_flight_max, 1, 4096)?;
+    let attempts_max = or(message.attempts_max, DEFAULT.attempts_max.into());
+    range("attempts_max", attempts_max, 1, 100)?;
+    let retry_s = message.retry_s.unwrap_or(DEFAULT.retry.as_secs() as u32);
+    range("retry_s", retry_s, 0, 86_400)?;
+    let ack_timeout_s = message.ack_timeout_s;
+    if ack_timeout_s != 0 {
+        range("ack_timeout_s", ack_timeout_s, 5, 86_400)?;
+    }
+    Ok(Durable {
+        accept: match v1::Accept::try_from(message.accept) {
+            Ok(v1::Accept::Unspecified | v1::Accept::Disk) => Accept::Disk,
+            Ok(v1::Accept::Memory) => Accept::Memory,
+            Err(_) => return Err(Refusal::new("accept", "must be disk or memory")),
+        },
+        retention: Duration::from_secs(retention_s.into()),
+        retention_bytes,
+        in_flight_max: in_flight_max as u16,
+        attempts_max: attempts_max as u8,
+        retry: Duration::from_secs(retry_s.into()),
+        ack_timeout: (ack_timeout_s != 0).then(|| Duration::from_secs(ack_timeout_s.into())),
+    })
+}
+
+/// The contract's name of the first field in which two differ.
+fn first_difference(one: &Durable, other: &Durable) -> Option<&'static str> {
+    let differs = [
+        ("accept", one.accept != other.accept),
+        ("retention_s", one.retention != other.retention),
+        ("retention_bytes", one.retention_bytes != other.retention_bytes),
+        ("in_flight_max", one.in_flight_max != other.in_flight_max),
+        ("attempts_max", one.attempts_max != other.attempts_max),
+        ("retry_s", one.retry != other.retry),
+        ("ack_timeout_s", one.ack_timeout != other.ack_timeout),
+    ];
+    differs.iter().find(|(_, differs)| *differs).map(|(field, _)| *field)
 }
 
 fn format_spec(message: &v1::Stream) -> Result<FormatSpec, Refusal> {

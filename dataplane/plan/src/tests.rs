@@ -1,6 +1,6 @@
 //! What is refused and how it is named; who is told of what, against a filter that reads the configuration as it was sent.
 
-use crate::{Config, Copies, Level, Plan, Refusal, Upsert, WhenFull};
+use crate::{Accept, Config, Copies, Delivery, Durable, Level, Plan, Refusal, Upsert, WhenFull};
 use base::mix::SplitMix64;
 use base::{Eui64, UnixMicros};
 use contract::v1;
@@ -138,6 +138,8 @@ fn a_refused_stream_names_its_field() {
             it.templates = BTreeMap::from([("uplink".into(), "x".into())]);
         }),
         (Some("templates.downlunk"), |it| it.templates = BTreeMap::from([("downlunk".into(), "x".into())])),
+        (None, |it| it.delivery = v1::Delivery::Live.into()),
+        (Some("delivery"), |it| it.delivery = 9),
     ];
     for (number, (field, edit)) in cases.iter().enumerate() {
         let mut stream = valid_stream();
@@ -145,6 +147,101 @@ fn a_refused_stream_names_its_field() {
         let expected = field.map(|field| format!("changes[0].stream.{field}"));
         assert_eq!(refused_at(Body::Stream(stream)), expected, "case {number}");
     }
+}
+
+#[test]
+fn a_refused_durable_stream_names_its_field() {
+    type Edit = fn(&mut v1::Stream);
+    // Whether a durable stream may have it, whether a live one may.
+    let cases: &[(&str, bool, bool, Edit)] = &[
+        ("copies", true, true, |it| it.copies = v1::Copies::All.into()),
+        ("accept", true, true, |it| it.accept = v1::Accept::Disk.into()),
+        ("accept", true, false, |it| it.accept = v1::Accept::Memory.into()),
+        ("accept", false, false, |it| it.accept = 9),
+        ("retention_s", false, false, |it| it.retention_s = 59),
+        ("retention_s", true, false, |it| it.retention_s = 60),
+        ("retention_s", true, true, |it| it.retention_s = 604_800),
+        ("retention_s", true, false, |it| it.retention_s = 315_360_000),
+        ("retention_s", false, false, |it| it.retention_s = 315_360_001),
+        ("retention_bytes", false, false, |it| it.retention_bytes = (1 << 20) - 1),
+        ("retention_bytes", true, false, |it| it.retention_bytes = 1 << 20),
+        ("retention_bytes", true, true, |it| it.retention_bytes = 10 << 30),
+        ("retention_bytes", true, false, |it| it.retention_bytes = 1 << 50),
+        ("retention_bytes", false, false, |it| it.retention_bytes = (1 << 50) + 1),
+        ("in_flight_max", true, false, |it| it.in_flight_max = 1),
+        ("in_flight_max", true, true, |it| it.in_flight_max = 256),
+        ("in_flight_max", true, false, |it| it.in_flight_max = 4096),
+        ("in_flight_max", false, false, |it| it.in_flight_max = 4097),
+        ("attempts_max", true, false, |it| it.attempts_max = 1),
+        ("attempts_max", true, true, |it| it.attempts_max = 5),
+        ("attempts_max", true, false, |it| it.attempts_max = 100),
+        ("attempts_max", false, false, |it| it.attempts_max = 101),
+        ("retry_s", true, false, |it| it.retry_s = Some(0)),
+        ("retry_s", true, true, |it| it.retry_s = Some(10)),
+        ("retry_s", true, false, |it| it.retry_s = Some(86_400)),
+        ("retry_s", false, false, |it| it.retry_s = Some(86_401)),
+        ("ack_timeout_s", false, false, |it| it.ack_timeout_s = 4),
+        ("ack_timeout_s", true, false, |it| it.ack_timeout_s = 5),
+        ("ack_timeout_s", true, false, |it| it.ack_timeout_s = 86_400),
+        ("ack_timeout_s", false, false, |it| it.ack_timeout_s = 86_401),
+    ];
+    for (number, (field, durable, live, edit)) in cases.iter().enumerate() {
+        for (delivery, fits) in [(v1::Delivery::Durable, durable), (v1::Delivery::Live, live)] {
+            let mut stream = v1::Stream { delivery: delivery.into(), ..valid_stream() };
+            edit(&mut stream);
+            let expected = (!fits).then(|| format!("changes[0].stream.{field}"));
+            assert_eq!(refused_at(Body::Stream(stream)), expected, "case {number}, {delivery:?}");
+        }
+    }
+}
+
+#[test]
+fn a_durable_stream_has_what_it_says_and_the_documented_defaults() {
+    let durable = v1::Stream { delivery: v1::Delivery::Durable.into(), ..valid_stream() };
+    let all = v1::Stream {
+        id: 6,
+        accept: v1::Accept::Memory.into(),
+        retention_s: 3600,
+        retention_bytes: 1 << 30,
+        in_flight_max: 4096,
+        attempts_max: 100,
+        retry_s: Some(0),
+        ack_timeout_s: 60,
+        ..durable.clone()
+    };
+    let plan = plan([durable, all, v1::Stream { id: 7, ..valid_stream() }]);
+    let expected = Durable {
+        accept: Accept::Memory,
+        retention: Duration::from_secs(3600),
+        retention_bytes: 1 << 30,
+        in_flight_max: 4096,
+        attempts_max: 100,
+        retry: Duration::ZERO,
+        ack_timeout: Some(Duration::from_secs(60)),
+    };
+    let deliveries: Vec<_> = plan.streams.iter().map(|stream| stream.delivery).collect();
+    assert_eq!(deliveries, [Delivery::Durable(Durable::DEFAULT), Delivery::Durable(expected), Delivery::Live]);
+    let default = Durable::DEFAULT;
+    assert_eq!((default.accept, default.retention.as_secs(), default.ack_timeout), (Accept::Disk, 604_800, None));
+    assert_eq!((default.retention_bytes, default.in_flight_max), (10_737_418_240, 256));
+    assert_eq!((default.attempts_max, default.retry.as_secs()), (5, 10));
+}
+
+#[test]
+fn a_stream_becomes_durable_and_live_again() {
+    let with = |delivery: v1::Delivery| Body::Stream(v1::Stream { delivery: delivery.into(), ..valid_stream() });
+    let mut config = world();
+    for (delivery, durable) in [(v1::Delivery::Live, false), (v1::Delivery::Durable, true), (v1::Delivery::Live, false)]
+    {
+        let (next, _) = apply(&config, [with(delivery)]).expect("either is right at any time");
+        assert!(!next.same_tables(&config), "it is put in force");
+        let plan = next.compile(1).expect("compiles");
+        assert_eq!(plan.has_durable_streams(), durable);
+        assert_eq!(plan.strictest(&uplink(1, 11, 0xA1)), durable.then_some(Accept::Disk));
+        config = next;
+    }
+    let disabled = v1::Stream { enabled: false, delivery: v1::Delivery::Durable.into(), ..valid_stream() };
+    assert!(!plan([disabled]).has_durable_streams(), "what carries nothing keeps nothing new");
 }
 
 #[test]
@@ -457,6 +554,7 @@ fn what_is_not_said_has_the_documented_default() {
     assert_eq!((stream.queue_bytes_max, stream.ping_interval), (1 << 20, Duration::from_secs(30)));
     assert_eq!(stream.connection_count_max, u32::MAX);
     assert!(Kind::ALL.iter().all(|kind| stream.kinds & kind.bit() != 0));
+    assert_eq!((stream.delivery, plan.has_durable_streams()), (Delivery::Live, false));
     assert_eq!(plan.dedup_window(11), Duration::from_millis(200));
     assert_eq!(plan.settings.gateway_rate_max, 1000);
     assert!(plan.profile(31).is_some() && plan.profile(99).is_none());
@@ -506,6 +604,8 @@ fn random_stream(random: &mut SplitMix64, id: u32) -> v1::Stream {
         v1::Level::Gateway => random.below(3) as u32,
         _ => 1 + random.below(2) as u32,
     };
+    // Most plans have durable streams, some have none.
+    let delivery = if random.below(4) == 0 { v1::Delivery::Durable } else { v1::Delivery::Live };
     let kinds = match random.below(3) {
         0 => Vec::new(),
         _ => Kind::ALL.iter().filter(|_| random.below(3) > 0).map(|kind| kind.name().into()).collect(),
@@ -520,8 +620,19 @@ fn random_stream(random: &mut SplitMix64, id: u32) -> v1::Stream {
         copies: random.below(4) as i32,
         kinds,
         enabled: random.below(5) > 0,
+        delivery: delivery.into(),
+        accept: if delivery == v1::Delivery::Durable { random.below(3) as i32 } else { 0 },
         ..Default::default()
     }
+}
+
+/// Which of these are kept, and what their acceptance waits for, read off the messages as they were sent.
+fn naive_durable(streams: &BTreeMap<u32, v1::Stream>, told: &[u32]) -> (Vec<u32>, Option<Accept>) {
+    let kept: Vec<_> = told.iter().copied().filter(|id| streams[id].delivery() == v1::Delivery::Durable).collect();
+    let waits_for_disk = kept.iter().any(|id| streams[id].accept() != v1::Accept::Memory);
+    let accept = if waits_for_disk { Accept::Disk } else { Accept::Memory };
+    let strictest = (!kept.is_empty()).then_some(accept);
+    (kept, strictest)
 }
 
 fn random_event<'a>(random: &mut SplitMix64, receptions: &'a mut Vec<u8>) -> Event<'a> {
@@ -545,6 +656,7 @@ fn random_event<'a>(random: &mut SplitMix64, receptions: &'a mut Vec<u8>) -> Eve
 fn covering_agrees_with_a_filter_over_every_stream() {
     let mut random = SplitMix64::new(20_261_122);
     let (mut told, mut silent) = (0, 0);
+    let mut waits = BTreeMap::<Option<Accept>, u32>::new();
     for round in 0..150 {
         let mut config = world();
         let mut streams = BTreeMap::new();
@@ -571,9 +683,16 @@ fn covering_agrees_with_a_filter_over_every_stream() {
             let event = random_event(&mut random, &mut receptions);
             let expected = naive(&streams, &event);
             assert_eq!(covered(&plan, &event), expected, "round {round}, event {step}: {event:?}\n{streams:#?}");
+            let (kept, strictest) = naive_durable(&streams, &expected);
+            let mut durable = Vec::new();
+            plan.covering_durable(&event, |_, stream| durable.push(stream.id));
+            durable.sort_unstable();
+            assert_eq!((durable, plan.strictest(&event)), (kept, strictest), "round {round}, event {step}");
+            *waits.entry(strictest).or_default() += 1;
             told += expected.len();
             silent += usize::from(expected.is_empty());
         }
     }
     assert!(told > 1000 && silent > 100, "both were met: {told}, {silent}");
+    assert!(waits.len() == 3 && waits.values().all(|count| *count > 50), "each was met: {waits:?}");
 }
