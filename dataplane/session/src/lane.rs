@@ -46,6 +46,18 @@ impl Lanes {
         (0..LANE_COUNT).filter(|lane| lane % count == index).fold(Self::NONE, |set, lane| set.with(Lane(lane as u8)))
     }
 
+    /// The first lane of the set.
+    #[must_use]
+    pub const fn first(self) -> Option<Lane> {
+        if self.0 == 0 { None } else { Some(Lane(self.0.trailing_zeros() as u8)) }
+    }
+
+    /// The set, a bit for each lane.
+    #[must_use]
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+
     /// Whether the lane is in the set.
     #[must_use]
     pub const fn contains(self, lane: Lane) -> bool {

@@ -15,6 +15,7 @@
 //! anything that depends on it; an answer is held until that is kept, and [`Network::kept`] lets it go.
 
 mod answer;
+pub mod body;
 mod change;
 mod counted;
 mod device;

@@ -1,11 +1,13 @@
 //! Downlinks that consumers and the control plane ask for, on their way to the device's lane and their answers back.
 
+use crate::control::{CommandRequest, FromShard};
 use crate::hop::{CommandHop, Hop, Ports, ReplyHop, ReplyTo};
 use crate::metrics::{Counters, Done, Drop};
 use crate::{Now, Shard, shard_of_lane};
 use base::{Eui64, UnixMicros};
 use driver::Driver;
-use session::{Refusal, lane_of_eui};
+use session::{Refusal, Ticket, lane_of_eui};
+use std::collections::VecDeque;
 
 /// Why a downlink was not accepted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,6 +29,8 @@ pub enum Refused {
     NotPermitted = 7,
     /// The shard of the device is too busy to listen.
     Busy = 8,
+    /// It could not be kept: the disk is full, or fails.
+    NotKept = 9,
 }
 
 impl Refused {
@@ -42,6 +46,7 @@ impl Refused {
             Self::NoSession => "no_session",
             Self::NotPermitted => "not_permitted",
             Self::Busy => "busy",
+            Self::NotKept => "not_kept",
         }
     }
 
@@ -51,7 +56,7 @@ impl Refused {
             Self::UnknownDevice | Self::Disabled | Self::QueueFull | Self::NoSession => "DeviceEUI",
             Self::TooLong => "Data",
             Self::BadPort => "Port",
-            Self::NotPermitted | Self::Busy => "Type",
+            Self::NotPermitted | Self::Busy | Self::NotKept => "Type",
         }
     }
 
@@ -65,6 +70,7 @@ impl Refused {
             6 => Self::NoSession,
             7 => Self::NotPermitted,
             8 => Self::Busy,
+            9 => Self::NotKept,
             _ => return None,
         })
     }
@@ -79,6 +85,7 @@ impl From<Refusal> for Refused {
             Refusal::TooLong => Self::TooLong,
             Refusal::BadPort => Self::BadPort,
             Refusal::NoSession => Self::NoSession,
+            Refusal::NotKept => Self::NotKept,
         }
     }
 }
@@ -155,10 +162,16 @@ impl<D: Driver> Shard<D> {
                 None => Err(Refused::UnknownDevice),
             },
         };
-        self.answer(command, outcome);
+        match outcome {
+            Ok((downlink, ticket)) => self.reply_once_kept(Waiting::Session(Reply::to(command, downlink)), ticket),
+            Err(refused) => self.reply(&Reply { outcome: refused as u8, ..Reply::to(command, 0) }),
+        }
     }
 
-    fn enqueue(&mut self, command: &CommandHop<'_>, now: Now) -> Result<u64, Refused> {
+    fn enqueue(&mut self, command: &CommandHop<'_>, now: Now) -> Result<(u64, Ticket), Refused> {
+        if self.replies.is_full() {
+            return Err(Refused::Busy);
+        }
         let queued = session::Command {
             dev_eui: command.dev_eui,
             fport: command.fport,
@@ -166,8 +179,9 @@ impl<D: Driver> Shard<D> {
             payload: command.payload,
             expires: (command.expires != UnixMicros::default()).then_some(command.expires),
         };
-        let (network, rules, _) = self.split(now);
-        let outcome = network.enqueue(&queued, &rules, now.monotonic, now.unix).map_err(Refused::from);
+        let (network, rules, mut outlets) = self.split(now);
+        let outcome =
+            network.enqueue(&queued, &rules, &mut outlets, now.monotonic, now.unix).map_err(Refused::from);
         match outcome {
             Ok(_) => self.counters.done.count(Done::CommandsAccepted),
             Err(_) => self.counters.drops.count(Drop::DownlinkRefused),
@@ -175,16 +189,98 @@ impl<D: Driver> Shard<D> {
         outcome
     }
 
-    fn answer(&mut self, command: &CommandHop<'_>, outcome: Result<u64, Refused>) {
-        let reply = ReplyHop {
-            reply_to: command.reply_to,
-            outcome: outcome.err().map_or(0, |refused| refused as u8),
-            downlink: outcome.unwrap_or(0),
-            dev_eui: command.dev_eui,
-            id: command.id,
+    /// Answers a command that was accepted, once what it changed is kept.
+    pub(crate) fn reply_once_kept(&mut self, waiting: Waiting, ticket: Ticket) {
+        if self.keeping.as_mut().is_none_or(|keeping| keeping.is_kept(ticket)) {
+            self.say(waiting);
+        } else {
+            self.replies.push(waiting, ticket);
+        }
+    }
+
+    /// Gives the answers whose commands are kept by now. They wait in the order in which they are kept.
+    pub(crate) fn release_replies(&mut self) {
+        while let Some(&(ref waiting, ticket)) = self.replies.0.front() {
+            let room = !matches!(waiting, Waiting::Control(_)) || self.mailbox.may_answer();
+            if !room || self.keeping.as_mut().is_some_and(|keeping| !keeping.is_kept(ticket)) {
+                return;
+            }
+            let (waiting, _) = self.replies.0.pop_front().expect("just seen");
+            self.say(waiting);
+        }
+    }
+
+    fn say(&mut self, waiting: Waiting) {
+        match waiting {
+            Waiting::Session(reply) => self.reply(&reply),
+            Waiting::Control(command) => self.mailbox.push(FromShard::Commanded(command)),
+        }
+    }
+
+    fn reply(&mut self, reply: &Reply) {
+        let hop = ReplyHop {
+            reply_to: reply.reply_to,
+            outcome: reply.outcome,
+            downlink: reply.downlink,
+            dev_eui: reply.dev_eui,
+            id: &reply.id[..usize::from(reply.id_bytes)],
         };
-        if self.ports.send(usize::from(command.reply_to.shard), &Hop::Reply(reply)).is_err() {
+        if self.ports.send(usize::from(reply.reply_to.shard), &Hop::Reply(hop)).is_err() {
             self.counters.drops.count(Drop::HopReply);
         }
+    }
+}
+
+/// The longest id that a consumer may give a downlink.
+const ID_BYTES_MAX: usize = 64;
+
+/// An answer that waits.
+pub(crate) struct Reply {
+    reply_to: ReplyTo,
+    /// 0 accepted, else a [`Refused`].
+    outcome: u8,
+    downlink: u64,
+    dev_eui: Eui64,
+    id: [u8; ID_BYTES_MAX],
+    id_bytes: u8,
+}
+
+impl Reply {
+    fn to(command: &CommandHop<'_>, downlink: u64) -> Self {
+        let mut id = [0; ID_BYTES_MAX];
+        id[..command.id.len()].copy_from_slice(command.id);
+        let id_bytes = command.id.len() as u8;
+        Self { reply_to: command.reply_to, outcome: 0, downlink, dev_eui: command.dev_eui, id, id_bytes }
+    }
+}
+
+/// Who is to be answered.
+pub(crate) enum Waiting {
+    /// A consumer's session.
+    Session(Reply),
+    /// The control plane.
+    Control(Box<CommandRequest>),
+}
+
+/// Answers to accepted commands, in the order of their tickets.
+pub(crate) struct Replies(VecDeque<(Waiting, Ticket)>);
+
+/// Commands that may wait for the disk at once; more find the shard busy.
+const REPLY_COUNT_MAX: usize = 4096;
+
+impl Default for Replies {
+    fn default() -> Self {
+        Self(VecDeque::with_capacity(REPLY_COUNT_MAX))
+    }
+}
+
+impl Replies {
+    pub(crate) fn is_full(&self) -> bool {
+        self.0.len() == REPLY_COUNT_MAX
+    }
+
+    fn push(&mut self, waiting: Waiting, ticket: Ticket) {
+        assert!(!self.is_full(), "room was asked for");
+        self.0.push_back((waiting, ticket));
     }
 }

@@ -7,7 +7,9 @@ use crate::metrics::Report;
 use crate::streams::StreamState;
 use base::{Eui64, UnixMicros};
 use crossbeam::queue::ArrayQueue;
+use crate::keeping::Trouble;
 use event::Kind;
+use journal::{SegmentInfo, SegmentName, Wanted};
 use plan::{Plan, Upsert};
 use session::{Lane, SessionRecord};
 use std::net::SocketAddr;
@@ -44,6 +46,12 @@ pub enum ToShard {
     Upsert(Upsert),
     /// A session from storage, before serving.
     Restore(SessionRecord),
+    /// A waiting downlink from storage, before serving: a [`session::KeptDownlink`]'s bytes.
+    RestoreDownlink(Box<[u8]>),
+    /// The keeper has made this segment.
+    SegmentMade(SegmentName),
+    /// The keeper could not; it goes on trying.
+    SegmentNotMade(Trouble),
     /// Everything before this is in force: answer [`FromShard::Acknowledged`].
     Mark(u64),
     /// Fill this in and send it back.
@@ -63,9 +71,8 @@ pub enum ToShard {
     Stop,
 }
 
-/// From a shard. A record travels by value: a box for it would be an allocation on the shard.
+/// From a shard.
 #[derive(Debug)]
-#[allow(clippy::large_enum_variant)]
 pub enum FromShard {
     /// To be freed.
     Retired(Box<Load>),
@@ -93,8 +100,12 @@ pub enum FromShard {
         /// Where it lived.
         before: Lane,
     },
-    /// To be stored.
-    Session(SessionRecord),
+    /// The journal needs this segment.
+    MakeSegment(Wanted),
+    /// A segment of the journal has ended.
+    Sealed(SegmentInfo),
+    /// To be freed.
+    Restored(Box<[u8]>),
     /// To be shown to people.
     Happened(Happened),
     /// The shard has stopped.

@@ -10,6 +10,7 @@
 //!          hops        heard, events, transmits, commands from other shards
 //!          mailbox     plans, devices, queries from the control thread
 //!          deadlines   dedup windows, silent gateways, pings
+//!          keep        one write of what must not be forgotten; what waited for the last one leaves
 //!          flush       one write per consumer that has something, one wake per shard that was written to
 //! ```
 
@@ -20,6 +21,7 @@ mod control;
 mod gateway;
 mod hop;
 mod inbound;
+mod keeping;
 mod mail;
 mod metrics;
 mod outbound;
@@ -33,14 +35,16 @@ pub use control::{
     QUEUE_LISTED_MAX, Query, QueuedAnswer, StreamAnswer, ToShard, What,
 };
 pub use hop::{Ports, fabric};
+pub use keeping::{JournalOptions, Trouble};
 pub use metrics::{Descriptor, Done, Drop, Gauges, Latencies, Report, descriptors};
 
 use base::{Monotonic, UnixMicros};
 use clients::{Clients, Context};
-use commands::Outgoing;
+use commands::{Outgoing, Replies};
 use driver::steering::SLOT_COUNT;
 use driver::{Completion, Driver};
 use hop::Hop;
+use keeping::Keeping;
 use metrics::Counters;
 use outlets::{Outlets, PlanRules};
 use rustls::ServerConfig;
@@ -77,6 +81,8 @@ pub struct Options {
     pub plain_listeners: u64,
     /// Whether `/echo` answers.
     pub echo: bool,
+    /// How it journals; without it nothing outlives the process.
+    pub journal: Option<JournalOptions>,
 }
 
 /// The shard in whose charge a lane is.
@@ -102,6 +108,9 @@ pub struct Shard<D: Driver> {
     network: Network,
     gateways: Gateways,
     clients: Clients,
+    keeping: Option<Keeping>,
+    /// Answers to commands that wait until what was commanded is kept.
+    replies: Replies,
     /// Where a datagram or a record lies while the shard works on it. Taken out meanwhile; never absent between calls.
     record: Option<Box<base::ring::Record>>,
     counters: Counters,
@@ -137,6 +146,8 @@ impl<D: Driver> Shard<D> {
             network: Network::new(options.network, lanes, u64::from_le_bytes(seed)),
             gateways: Gateways::new(options.gateways, u64::from_le_bytes(seed).rotate_left(32)),
             clients: Clients::new(&limits, &options, shard_count),
+            keeping: options.journal.as_ref().map(|journal| Keeping::new(journal, options.index)),
+            replies: Replies::default(),
             driver,
             options,
             shard_count,
@@ -174,6 +185,7 @@ impl<D: Driver> Shard<D> {
         self.take_hops(now);
         let serving = self.take_mail(now);
         self.expire(now);
+        self.keep(now);
         let (clients, driver, mut context) = self.with_clients(now);
         clients.flush(driver, &mut context);
         self.wake_others();
@@ -183,7 +195,8 @@ impl<D: Driver> Shard<D> {
     }
 
     fn deadline(&self) -> Monotonic {
-        self.network.deadline().min(self.gateways.deadline()).min(self.clients.deadline())
+        let keeping = self.keeping.as_ref().map_or(Monotonic::NEVER, Keeping::deadline);
+        self.network.deadline().min(self.gateways.deadline()).min(self.clients.deadline()).min(keeping)
     }
 
     fn complete(&mut self, completion: Completion, now: Now) {
@@ -191,6 +204,17 @@ impl<D: Driver> Shard<D> {
             Completion::Datagram { socket, source, lease, truncated } => {
                 self.datagram(socket, source, lease, truncated, now);
             }
+            Completion::Opened { file, outcome } => {
+                let ours = self.keeping.as_mut().is_some_and(|keeping| keeping.opened(file, outcome));
+                assert!(ours, "somebody asked for the file");
+            }
+            Completion::Written { file, outcome } => {
+                let ours = self.keeping.as_mut().is_some_and(|keeping| keeping.written(file, outcome, now.monotonic));
+                assert!(ours, "somebody asked for the write");
+                self.counters.done.count(Done::JournalWrites);
+            }
+            Completion::Read { .. } => unreachable!("nothing is read"),
+            Completion::FileClosed { .. } => {}
             Completion::SendToFailed { .. } => self.counters.drops.count(Drop::AnswerFailed),
             Completion::Overrun { count, .. } => {
                 self.counters.drops.cell(Drop::DatagramOverrun).add(u64::from(count));
@@ -231,6 +255,8 @@ impl<D: Driver> Shard<D> {
             ports: &mut self.ports,
             mailbox: &self.mailbox,
             clients: &mut self.clients,
+            keeping: &mut self.keeping,
+            lanes: self.network.lanes(),
             counters: &self.counters,
             latencies: &mut self.latencies,
             own: self.options.index,
@@ -306,6 +332,18 @@ impl<D: Driver> Shard<D> {
         if self.clients.deadline() <= now.monotonic {
             let (clients, driver, mut context) = self.with_clients(now);
             clients.expire(driver, &mut context);
+        }
+    }
+
+    /// Lets go of what waited for what is kept by now, and sees that the turn's records are on their way.
+    fn keep(&mut self, now: Now) {
+        if self.keeping.as_mut().is_some_and(Keeping::take_moved) {
+            let (network, rules, mut outlets) = self.split(now);
+            network.kept(&rules, &mut outlets, now.monotonic, now.unix);
+        }
+        self.release_replies();
+        if let Some(keeping) = &mut self.keeping {
+            keeping.flush(&mut self.driver, &self.mailbox, now.monotonic);
         }
     }
 

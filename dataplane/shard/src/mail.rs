@@ -6,13 +6,14 @@ use crate::control::{
     CommandRequest, ConnectionAnswer, DeviceAnswer, FromShard, GatewayAnswer, Load, QUEUE_LISTED_MAX, Query,
     QueuedAnswer, StreamAnswer, ToShard,
 };
-use crate::metrics::{Done, Gauges, Report};
+use crate::commands::Waiting;
+use crate::metrics::{Done, Drop, Gauges, Report};
 use crate::streams::NONE;
 use crate::{MAIL_PER_TURN_MAX, Now, Refused, STOP_PATIENCE, Shard, shard_of_lane};
 use base::Eui64;
 use driver::Driver;
 use plan::Upsert;
-use session::Upserted;
+use session::{Ticket, Upserted};
 use session::gateways::STATUS_BYTES_MAX;
 
 impl Load {
@@ -51,6 +52,24 @@ impl<D: Driver> Shard<D> {
             ToShard::Upsert(upsert) => self.upsert(&upsert, now),
             // A record of a device that is gone, or has other keys by now, is of no use.
             ToShard::Restore(record) => drop(self.network.restore(&record)),
+            ToShard::RestoreDownlink(bytes) => {
+                let kept = session::KeptDownlink::parse(&bytes)
+                    .is_some_and(|kept| self.network.restore_downlink(&kept, now.monotonic, now.unix));
+                if !kept {
+                    self.counters.drops.count(Drop::DownlinkNotRestored);
+                }
+                self.mailbox.push(FromShard::Restored(bytes));
+            }
+            ToShard::SegmentMade(name) => {
+                if let Some(keeping) = &mut self.keeping {
+                    keeping.made(&mut self.driver, name);
+                }
+            }
+            ToShard::SegmentNotMade(trouble) => {
+                if let Some(keeping) = &mut self.keeping {
+                    keeping.not_made(trouble);
+                }
+            }
             ToShard::Mark(revision) => self.mailbox.push(FromShard::Acknowledged(revision)),
             ToShard::Query(mut query) => {
                 self.query(&mut query);
@@ -61,8 +80,16 @@ impl<D: Driver> Shard<D> {
                 self.mailbox.push(FromShard::Reported(report));
             }
             ToShard::Command(mut command) => {
-                command.outcome = self.command_request(&command, now);
-                self.mailbox.push(FromShard::Commanded(command));
+                match self.command_request(&command, now) {
+                    Ok((id, ticket)) => {
+                        command.outcome = Ok(id);
+                        self.reply_once_kept(Waiting::Control(command), ticket);
+                    }
+                    Err(refused) => {
+                        command.outcome = Err(refused);
+                        self.mailbox.push(FromShard::Commanded(command));
+                    }
+                }
             }
             ToShard::Flush { request, dev_eui } => {
                 let (network, _, mut outlets) = self.split(now);
@@ -125,7 +152,7 @@ impl<D: Driver> Shard<D> {
         }
     }
 
-    fn command_request(&mut self, command: &CommandRequest, now: Now) -> Result<u64, Refused> {
+    fn command_request(&mut self, command: &CommandRequest, now: Now) -> Result<(u64, Ticket), Refused> {
         if self.network.state(command.dev_eui).is_none() {
             return Err(Refused::UnknownDevice);
         }
@@ -136,8 +163,12 @@ impl<D: Driver> Shard<D> {
             payload: &command.payload,
             expires: command.expires,
         };
-        let (network, rules, _) = self.split(now);
-        let outcome = network.enqueue(&queued, &rules, now.monotonic, now.unix).map_err(Refused::from);
+        if self.replies.is_full() {
+            return Err(Refused::Busy);
+        }
+        let (network, rules, mut outlets) = self.split(now);
+        let outcome =
+            network.enqueue(&queued, &rules, &mut outlets, now.monotonic, now.unix).map_err(Refused::from);
         if outcome.is_ok() {
             self.counters.done.count(Done::CommandsAccepted);
         }

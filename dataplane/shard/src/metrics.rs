@@ -44,7 +44,11 @@ base::counted! {
         DownlinkNotPermitted = "downlink_not_permitted": "The stream may not send downlinks to that device.",
         DownlinkRefused = "downlink_refused": "The device's queue or rules refused a downlink.",
         HappenedDropped = "happened_dropped": "An operational event found the queue to the control thread full.",
-        SessionRecordDropped = "session_record_dropped": "A session's record found the queue to storage full.",
+        DownlinkNotRestored = "downlink_not_restored": "A kept downlink found no device, or no room, after a restart.",
+        NotStored = "not_stored": "A message of a durable stream could not be kept.",
+        JournalTrouble = "journal_trouble": "A record was not taken because the disk is full, fails or takes no writes.",
+        JournalBehind = "journal_behind": "A record was not taken because the disk is too slow.",
+        JournalNoSegment = "journal_no_segment": "A record was not taken because no segment was made in time, or the log has used up its 4 TiB.",
     }
 }
 
@@ -64,6 +68,9 @@ base::counted! {
         ConnectionsAccepted = "connections_accepted": "Connections accepted.",
         ConnectionsClosed = "connections_closed": "Connections closed.",
         StreamsOpened = "streams_opened": "WebSocket sessions opened on streams.",
+        RecordsKept = "records_kept": "Records appended to the journal.",
+        RecordBytesKept = "record_bytes_kept": "Their bytes, heads aside.",
+        JournalWrites = "journal_writes": "Writes to the journal.",
         CommandsAccepted = "commands_accepted": "Downlinks accepted.",
         PlansLoaded = "plans_loaded": "Plans put in force.",
         Turns = "turns": "Turns of the loop.",

@@ -35,6 +35,8 @@ pub(crate) struct StreamState {
     pub(crate) dropped_queue_full: u64,
     pub(crate) dropped_pool_exhausted: u64,
     pub(crate) dropped_no_room: u64,
+    /// Messages that should have been kept.
+    pub(crate) not_stored: u64,
     pub(crate) downlinks: u64,
 }
 
@@ -49,6 +51,7 @@ impl StreamState {
             dropped_queue_full: 0,
             dropped_pool_exhausted: 0,
             dropped_no_room: 0,
+            not_stored: 0,
             downlinks: 0,
         }
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 pub(super) const OUTPUT_BYTES: usize = 17 << 10;
 const RECEIVE_BYTES: usize = 4096;
 const FILE_COUNT: usize = 8;
-const FILE_BUFFER_BYTES: usize = 16 << 10;
+const FILE_BUFFER_BYTES: usize = 256 << 10;
 const FILE_BUFFER_COUNT: usize = 4;
 const EBADF: i32 = 9;
 const ENOENT: i32 = 2;
@@ -71,6 +71,8 @@ pub(super) struct Fake {
     pub(super) files: HashMap<String, Vec<u8>>,
     /// What becomes of writes from now on.
     pub(super) file_fault: Option<FileFault>,
+    /// Nothing that is asked of files is done.
+    pub(super) files_stall: bool,
     open_files: Vec<OpenFile>,
     asked: VecDeque<Asked>,
     file_buffers: Vec<u32>,
@@ -91,6 +93,7 @@ impl Fake {
             is_busy: false,
             files: HashMap::new(),
             file_fault: None,
+            files_stall: false,
             open_files: (0..FILE_COUNT).map(|_| OpenFile::default()).collect(),
             asked: VecDeque::new(),
             file_buffers: Vec::new(),
@@ -182,7 +185,7 @@ impl Fake {
 
     /// Does what was asked of files, in the order of asking.
     fn advance_files(&mut self) {
-        while let Some(asked) = self.asked.pop_front() {
+        while let Some(asked) = (!self.files_stall).then(|| self.asked.pop_front()).flatten() {
             let completion = match asked {
                 Asked::Open(file) => {
                     let place = &mut self.open_files[usize::from(file.index)];

@@ -160,9 +160,20 @@ fn every_drop_can_be_made_to_move() {
                 consumer_commands(world, device(0, 1).dev_eui);
             }),
             ("happened_dropped", Sizes { mail_count: 16, ..one() }, strangers_come_online),
-            ("session_record_dropped", Sizes { mail_count: 16, ..one() }, |world| {
-                strangers_come_online(world);
-                hear(world, 0, &[&uplink(0, 1)]);
+            ("downlink_not_restored", one(), |world| {
+                world.mailboxes[0].to.push(ToShard::RestoreDownlink(vec![1].into())).expect("room");
+            }),
+            ("not_stored", Sizes { journal: true, segments: Some(0), ..one() }, |world| reports_are_kept(world, 2)),
+            ("journal_trouble", Sizes { journal: true, segments: Some(0), ..one() }, |world| {
+                reports_are_kept(world, 2);
+            }),
+            ("journal_behind", Sizes { journal: true, ..one() }, |world| {
+                reports_are_kept(world, 1);
+                world.driver(0).files_stall = true;
+                reports_are_kept(world, 600);
+            }),
+            ("journal_no_segment", Sizes { journal: true, segments: None, ..one() }, |world| {
+                reports_are_kept(world, 600);
             }),
         ],
     );
@@ -171,7 +182,7 @@ fn every_drop_can_be_made_to_move() {
 #[test]
 fn everything_done_can_be_made_to_move() {
     let (server, client) = configurations(&rustls::version::TLS13);
-    let mut world = scene(&Sizes { tls: Some(server), ..two() });
+    let mut world = scene(&Sizes { tls: Some(server), journal: true, ..two() });
     // Both shards have a gateway that is online, and the first one hears a device of the other.
     for shard in 0..2 {
         datagram(&mut world, shard, gateway(shard, 2), PULL_DATA, b"");
@@ -254,6 +265,12 @@ fn every_refusal_of_a_gateway_can_be_made_to_move() {
             ("token_unknown", one(), |world| datagram(world, 0, gateway(0, 1), TX_ACK, b"")),
         ],
     );
+}
+
+/// A durable stream covers so many reports of a gateway.
+fn reports_are_kept(world: &mut World, count: usize) {
+    world.load(&[stream(|it| it.delivery = v1::Delivery::Durable.into())]);
+    (0..count).for_each(|_| world.report());
 }
 
 /// Plays every line in a world of its own, and sees that each moves its counter and that none of the family is left.

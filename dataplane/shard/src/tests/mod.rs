@@ -1,13 +1,14 @@
 //! Shards over a machine that does what the test says.
 
 mod fake;
+mod journaled;
 mod life;
 mod metrics;
 mod overload;
 mod tls;
 
 use crate::metrics::{Done, Drop};
-use crate::{FromShard, Load, Mailbox, Options, Report, Shard, ToShard, fabric, shard_of_slot};
+use crate::{FromShard, JournalOptions, Load, Mailbox, Options, Report, Shard, ToShard, Trouble, fabric, shard_of_slot};
 use base::Eui64;
 use contract::v1;
 use contract::v1::change::Body;
@@ -24,6 +25,8 @@ const SECURE: Listener = Listener(1);
 const SLOT_KEY: u32 = 9;
 const GATEWAY: u64 = 0xB1;
 const TOKEN: &str = "open-sesame";
+const JOURNAL: journal::Limits =
+    journal::Limits { segment_bytes: 1 << 20, tail_bytes: 512 << 10, batch_bytes: 256 << 10 };
 
 /// Some shards at the same time, and their control thread's ends.
 struct World {
@@ -31,6 +34,8 @@ struct World {
     mailboxes: Vec<Mailbox>,
     heard: Vec<FromShard>,
     revision: u64,
+    /// See [`Sizes::segments`].
+    keeper: Option<u64>,
 }
 
 struct Sizes {
@@ -43,6 +48,10 @@ struct Sizes {
     mail_count: usize,
     echo: bool,
     tls: Option<Arc<ServerConfig>>,
+    /// Whether the shards journal.
+    journal: bool,
+    /// Segments that find room; without any word of it, the keeper says nothing.
+    segments: Option<u64>,
 }
 
 impl Default for Sizes {
@@ -55,6 +64,8 @@ impl Default for Sizes {
             mail_count: 4096,
             echo: false,
             tls: None,
+            journal: false,
+            segments: Some(1 << 20),
         }
     }
 }
@@ -73,10 +84,12 @@ impl World {
                 tls: sizes.tls.clone(),
                 plain_listeners: 1 << PLAIN.0,
                 echo: sizes.echo,
+                journal: sizes.journal.then_some(JournalOptions { epoch: 1, limits: JOURNAL }),
             };
             Shard::new(Fake::new(sizes.output_count), options, ports, mailboxes[index].clone())
         });
-        let mut world = Self { shards: shards.collect(), mailboxes, heard: Vec::new(), revision: 0 };
+        let (heard, keeper) = (Vec::new(), sizes.segments);
+        let mut world = Self { shards: shards.collect(), mailboxes, heard, revision: 0, keeper };
         let gateway = plan::Gateway { eui: Eui64::new(GATEWAY), tenant: 0, eirp_max_dbm: None };
         for mailbox in &world.mailboxes {
             mailbox.to.push(ToShard::Upsert(plan::Upsert::Gateway(gateway))).expect("room");
@@ -90,6 +103,18 @@ impl World {
         for (shard, mailbox) in self.shards.iter_mut().zip(&self.mailboxes) {
             serving |= shard.turn();
             while let Some(message) = mailbox.from.pop() {
+                if let (FromShard::MakeSegment(wanted), Some(room)) = (&message, &mut self.keeper) {
+                    let answer = match room.checked_sub(1) {
+                        Some(rest) => {
+                            *room = rest;
+                            let bytes = vec![0; wanted.file_bytes() as usize];
+                            shard.driver_mut().files.insert(format!("journal/{}", wanted.name), bytes);
+                            ToShard::SegmentMade(wanted.name)
+                        }
+                        None => ToShard::SegmentNotMade(Trouble::Full),
+                    };
+                    mailbox.to.push(answer).expect("room");
+                }
                 self.heard.push(message);
             }
         }
