@@ -1,0 +1,62 @@
+//! What is known of a segment without reading it.
+
+use crate::record::{Kind, LANE_COUNT, Record};
+use crate::segment::{Header, SegmentName, Wanted};
+use base::UnixMicros;
+
+/// A segment, and what a reader may expect in it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SegmentInfo {
+    /// Its name.
+    pub name: SegmentName,
+    /// Offset of its first byte behind the header.
+    pub base: u64,
+    /// Offset behind its last record that counts, or behind what was left free at its end. `base` if it holds none.
+    pub end: u64,
+    /// The lanes that have records in it, a bit for each. Marks belong to no lane.
+    pub lanes: u64,
+    /// The least time of its records; [`UnixMicros`] of `u64::MAX` without any.
+    pub first_at: UnixMicros,
+    /// The greatest time of its records.
+    pub last_at: UnixMicros,
+    /// Bytes of its file.
+    pub bytes: u64,
+}
+
+impl SegmentInfo {
+    /// A segment that holds nothing yet. Its `end` is that of its room.
+    pub(crate) const fn empty(wanted: Wanted) -> Self {
+        Self {
+            name: wanted.name,
+            base: wanted.base,
+            end: wanted.end,
+            lanes: 0,
+            first_at: UnixMicros(u64::MAX),
+            last_at: UnixMicros(0),
+            bytes: wanted.file_bytes(),
+        }
+    }
+
+    /// A segment of which only the header was read: it may hold records of any lane and of any time.
+    #[must_use]
+    pub const fn unread(header: &Header) -> Self {
+        Self {
+            name: header.name,
+            base: header.base,
+            end: header.end,
+            lanes: u64::MAX,
+            first_at: UnixMicros(0),
+            last_at: UnixMicros(u64::MAX),
+            bytes: header.file_bytes(),
+        }
+    }
+
+    /// Takes note of one of its records.
+    pub(crate) fn note(&mut self, record: &Record<'_>) {
+        if record.kind != Kind::Mark {
+            self.lanes |= 1 << (record.lane % LANE_COUNT);
+            self.first_at = self.first_at.min(record.at);
+            self.last_at = self.last_at.max(record.at);
+        }
+    }
+}
