@@ -43,6 +43,18 @@ impl SegmentInfo {
         }
     }
 
+    /// Whether only its header was read.
+    #[must_use]
+    pub const fn is_unread(&self) -> bool {
+        self.last_at.0 == u64::MAX
+    }
+
+    /// Whether it is known to hold records.
+    #[must_use]
+    pub const fn holds_records(&self) -> bool {
+        self.lanes != 0 && !self.is_unread()
+    }
+
     /// The same segment, of which it is known that it holds nothing.
     pub(crate) const fn cleared(self) -> Self {
         Self { end: self.base, lanes: 0, first_at: UnixMicros(u64::MAX), last_at: UnixMicros(0), ..self }

@@ -4,6 +4,7 @@
 //! and cut. Never opens, reads or writes a file, never reads a clock; allocates when something is made, never while it
 //! serves. Why it is as it is: `dataplane/decisions/0006-the-journal.md`.
 
+mod catalog;
 mod info;
 mod log;
 mod position;
@@ -12,6 +13,7 @@ mod ring;
 mod scan;
 mod segment;
 
+pub use catalog::{Catalog, Gap, Part, Retention};
 pub use info::SegmentInfo;
 pub use log::{Appended, Fault, Full, Limits, Log, Tail, Write};
 pub use position::{ALIGN_BYTES, LOG_COUNT_MAX, OFFSET_END, Position};
