@@ -26,15 +26,7 @@ pub struct SegmentInfo {
 impl SegmentInfo {
     /// A segment that holds nothing yet. Its `end` is that of its room.
     pub(crate) const fn empty(wanted: Wanted) -> Self {
-        Self {
-            name: wanted.name,
-            base: wanted.base,
-            end: wanted.end,
-            lanes: 0,
-            first_at: UnixMicros(u64::MAX),
-            last_at: UnixMicros(0),
-            bytes: wanted.file_bytes(),
-        }
+        Self { end: wanted.end, ..Self::unread(&Header::new(wanted, UnixMicros(0))).cleared() }
     }
 
     /// A segment of which only the header was read: it may hold records of any lane and of any time.
@@ -49,6 +41,23 @@ impl SegmentInfo {
             last_at: UnixMicros(u64::MAX),
             bytes: header.file_bytes(),
         }
+    }
+
+    /// Whether only its header was read.
+    #[must_use]
+    pub const fn is_unread(&self) -> bool {
+        self.last_at.0 == u64::MAX
+    }
+
+    /// Whether it is known to hold records.
+    #[must_use]
+    pub const fn holds_records(&self) -> bool {
+        self.lanes != 0 && !self.is_unread()
+    }
+
+    /// The same segment, of which it is known that it holds nothing.
+    pub(crate) const fn cleared(self) -> Self {
+        Self { end: self.base, lanes: 0, first_at: UnixMicros(u64::MAX), last_at: UnixMicros(0), ..self }
     }
 
     /// Takes note of one of its records.

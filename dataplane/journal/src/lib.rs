@@ -4,15 +4,19 @@
 //! and cut. Never opens, reads or writes a file, never reads a clock; allocates when something is made, never while it
 //! serves. Why it is as it is: `dataplane/decisions/0006-the-journal.md`.
 
+mod catalog;
 mod info;
 mod log;
 mod position;
 mod record;
 mod ring;
+mod scan;
 mod segment;
 
+pub use catalog::{Catalog, Gap, Part, Retention};
 pub use info::SegmentInfo;
 pub use log::{Appended, Fault, Full, Limits, Log, Tail, Write};
 pub use position::{ALIGN_BYTES, LOG_COUNT_MAX, OFFSET_END, Position};
 pub use record::{BODY_BYTES_MAX, HEAD_BYTES, Kind, LANE_COUNT, MARK_BYTES, RECORD_BYTES_MAX, Record, Unreadable};
+pub use scan::{Extent, Found, Scan, Step};
 pub use segment::{BadHeader, HEADER_BYTES, Header, NAME_BYTES, SegmentName, VERSION, Wanted};
