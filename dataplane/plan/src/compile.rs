@@ -196,6 +196,26 @@ impl Plan {
         }
     }
 
+    /// Whether stream `index` is to carry `event`: as [`Plan::covering`] says, for one stream.
+    #[must_use]
+    pub fn covers(&self, index: u32, event: &Event<'_>) -> bool {
+        let stream = &self.streams[index as usize];
+        let about_device = event.dev_eui != Eui64::default() && concerns_device(event.kind);
+        let tapped = match stream.level {
+            Level::Device(eui) => about_device && event.dev_eui == eui,
+            Level::Application(id) => about_device && event.application == id,
+            Level::Tenant => event.tenant == stream.tenant,
+            Level::Operator => true,
+            Level::Gateway(eui) if event.receptions.is_empty() => event.gateway == eui,
+            Level::Gateway(eui) => event.receptions.iter().any(|reception| reception.gateway == eui),
+        };
+        tapped
+            && stream.enabled
+            && stream.kinds & event.kind.bit() != 0
+            && takes(stream.copies, event)
+            && entitled(stream, event)
+    }
+
     /// Calls `each` with every enabled, durable stream that is to carry `event`, once per stream.
     #[inline]
     pub fn covering_durable(&self, event: &Event<'_>, mut each: impl FnMut(u32, &StreamPlan)) {

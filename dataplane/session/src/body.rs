@@ -5,7 +5,7 @@
 //! ```text
 //!   uplink       | flags | 0 0 0 | advance 28 | event, if there is one ... |
 //!   dead letter  | stream u32 | position u64 | attempts | reason | group len | 0 | group ... | event ... |
-//!   put back     | stream u32 | 0 0 0 0 | position u64 | event ... |
+//!   put back     | stream u32 | position u64 | 0 0 | group len | 0 | group ... | event ... |
 //! ```
 //! The others are a [`SessionRecord`](crate::SessionRecord), a [`KeptDownlink`](crate::KeptDownlink), a
 //! [`Dequeued`](crate::Dequeued), a DevEUI, and an event's own bytes.
@@ -115,7 +115,7 @@ pub struct DeadLetterBody<'a> {
     pub event: Event<'a>,
 }
 
-const DEAD_HEAD_BYTES: usize = 16;
+const LETTER_HEAD_BYTES: usize = 16;
 const GROUP_BYTES_MAX: usize = 32;
 
 impl<'a> DeadLetterBody<'a> {
@@ -124,30 +124,15 @@ impl<'a> DeadLetterBody<'a> {
     /// # Panics
     /// If the group's name is too long: our own mistake.
     pub fn write(&self, out: &mut [u8; BODY_BYTES_MAX]) -> usize {
-        let group = self.group.as_bytes();
-        assert!(group.len() <= GROUP_BYTES_MAX, "a group's name within its bound");
-        out[..4].copy_from_slice(&self.stream.to_le_bytes());
-        out[4..12].copy_from_slice(&self.position.to_le_bytes());
-        out[12..16].copy_from_slice(&[self.attempts, self.reason as u8, group.len() as u8, 0]);
-        let at = DEAD_HEAD_BYTES + group.len();
-        out[DEAD_HEAD_BYTES..at].copy_from_slice(group);
-        at + self.event.write(&mut out[at..]).expect("a body has room for any event")
+        let said = [self.attempts, self.reason as u8];
+        write_letter(self.stream, self.position, said, self.group, &self.event, out)
     }
 
     /// Reads a body; `None` if it is none of this version.
     #[must_use]
     pub fn parse(body: &'a [u8]) -> Option<Self> {
-        let (head, rest) = body.split_first_chunk::<DEAD_HEAD_BYTES>()?;
-        let [attempts, reason, group_bytes, 0] = take::<4>(head, 12) else { return None };
-        let (group, event) = rest.split_at_checked(usize::from(group_bytes))?;
-        Some(Self {
-            stream: u32::from_le_bytes(take(head, 0)),
-            position: u64::from_le_bytes(take(head, 4)),
-            attempts,
-            reason: DeadReason::from_u8(reason)?,
-            group: core::str::from_utf8(group).ok().filter(|group| group.len() <= GROUP_BYTES_MAX)?,
-            event: Event::parse(event).ok()?,
-        })
+        let Letter { stream, position, said: [attempts, reason], group, event } = Letter::parse(body)?;
+        Some(Self { stream, position, attempts, reason: DeadReason::from_u8(reason)?, group, event })
     }
 }
 
@@ -158,28 +143,68 @@ pub struct PutBackBody<'a> {
     pub stream: u32,
     /// Where the dead letter's record stands.
     pub position: u64,
+    /// The group of consumers that did not take it, at most 32 bytes.
+    pub group: &'a str,
     /// What it says.
     pub event: Event<'a>,
 }
 
-const BACK_HEAD_BYTES: usize = 16;
-
 impl<'a> PutBackBody<'a> {
     /// Writes the body; says how many bytes.
+    ///
+    /// # Panics
+    /// If the group's name is too long: our own mistake.
     pub fn write(&self, out: &mut [u8; BODY_BYTES_MAX]) -> usize {
-        out[..4].copy_from_slice(&self.stream.to_le_bytes());
-        out[4..8].fill(0);
-        out[8..16].copy_from_slice(&self.position.to_le_bytes());
-        BACK_HEAD_BYTES + self.event.write(&mut out[BACK_HEAD_BYTES..]).expect("a body has room for any event")
+        write_letter(self.stream, self.position, [0, 0], self.group, &self.event, out)
     }
 
     /// Reads a body; `None` if it is none of this version.
     #[must_use]
     pub fn parse(body: &'a [u8]) -> Option<Self> {
-        let (head, event) = body.split_first_chunk::<BACK_HEAD_BYTES>()?;
+        let letter = Letter::parse(body)?;
+        let Letter { stream, position, said: [0, 0], group, event } = letter else { return None };
+        Some(Self { stream, position, group, event })
+    }
+}
+
+/// What both kinds of letters have.
+struct Letter<'a> {
+    stream: u32,
+    position: u64,
+    said: [u8; 2],
+    group: &'a str,
+    event: Event<'a>,
+}
+
+fn write_letter(
+    stream: u32,
+    position: u64,
+    said: [u8; 2],
+    group: &str,
+    event: &Event<'_>,
+    out: &mut [u8; BODY_BYTES_MAX],
+) -> usize {
+    let group = group.as_bytes();
+    assert!(group.len() <= GROUP_BYTES_MAX, "a group's name within its bound");
+    out[..4].copy_from_slice(&stream.to_le_bytes());
+    out[4..12].copy_from_slice(&position.to_le_bytes());
+    out[12..14].copy_from_slice(&said);
+    out[14..16].copy_from_slice(&[group.len() as u8, 0]);
+    let at = LETTER_HEAD_BYTES + group.len();
+    out[LETTER_HEAD_BYTES..at].copy_from_slice(group);
+    at + event.write(&mut out[at..]).expect("a body has room for any event")
+}
+
+impl<'a> Letter<'a> {
+    fn parse(body: &'a [u8]) -> Option<Self> {
+        let (head, rest) = body.split_first_chunk::<LETTER_HEAD_BYTES>()?;
+        let [first, second, group_bytes, 0] = take::<4>(head, 12) else { return None };
+        let (group, event) = rest.split_at_checked(usize::from(group_bytes))?;
         Some(Self {
             stream: u32::from_le_bytes(take(head, 0)),
-            position: u64::from_le_bytes(take(head, 8)),
+            position: u64::from_le_bytes(take(head, 4)),
+            said: [first, second],
+            group: core::str::from_utf8(group).ok().filter(|group| group.len() <= GROUP_BYTES_MAX)?,
             event: Event::parse(event).ok()?,
         })
     }
@@ -193,8 +218,7 @@ mod tests {
 
     #[test]
     fn reads_what_it_wrote_and_nothing_shorter() {
-        let advance =
-            Advance { dev_eui: Eui64::new(1), session: 2, fcnt_up: 3, mic: 4, gateway: Eui64::new(5) };
+        let advance = Advance { dev_eui: Eui64::new(1), session: 2, fcnt_up: 3, mic: 4, gateway: Eui64::new(5) };
         let event = Event { dev_eui: Eui64::new(1), payload: b"abc", ..Event::new(Kind::Uplink, UnixMicros(9)) };
         let mut out = [0xFF; BODY_BYTES_MAX];
         for (event, owes_best) in [(None, false), (Some(event.clone()), true), (Some(event.clone()), false)] {
@@ -211,7 +235,7 @@ mod tests {
             assert_eq!(DeadLetterBody::parse(&out[..count]), Some(body));
             assert_eq!(DeadLetterBody::parse(&out[..count - 1]), None);
         }
-        let body = PutBackBody { stream: 7, position: u64::MAX, event };
+        let body = PutBackBody { stream: 7, position: u64::MAX, group: "g", event };
         let count = body.write(&mut out);
         assert_eq!(PutBackBody::parse(&out[..count]), Some(body));
         assert_eq!(PutBackBody::parse(&out[..count - 1]), None);

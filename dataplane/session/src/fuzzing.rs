@@ -7,7 +7,7 @@ pub use gateways::gateways;
 
 use crate::{
     Activation, Advance, Change, Command, DOWNLINK_BYTES_MAX, Dequeued, DeviceSpec, DeviceState, Heard, KeptDownlink,
-    Lanes, Limits, Network, NotKept, Owner, Outcome, Rules, SessionRecord, Sink, Ticket, Transmit, TransmitError,
+    Lanes, Limits, Network, NotKept, Outcome, Owner, Rules, SessionRecord, Sink, Ticket, Transmit, TransmitError,
 };
 use base::{DataRate, Eui64, Monotonic, UnixMicros};
 use event::{Copy, Event, Failure, Kind, Reception};

@@ -433,13 +433,7 @@ impl Network {
     }
 
     /// Has a new uplink kept, its counter and what it says as one, then tells of it.
-    fn first_event(
-        &self,
-        session: u32,
-        place: u32,
-        heard: &Heard<'_>,
-        turn: &mut Turn<'_>,
-    ) -> Result<Ticket, NotKept> {
+    fn first_event(&self, session: u32, place: u32, heard: &Heard<'_>, turn: &mut Turn<'_>) -> Result<Ticket, NotKept> {
         let (advance, owner) = (self.advance(session), self.owner(self.windows[place].device));
         if !turn.wants(Kind::Uplink, Copy::First, Some(&self.devices[self.windows[place].device])) {
             return turn.sink.keep(owner, Change::Uplink(&advance, None));
@@ -499,7 +493,9 @@ impl Network {
         if !turn.wants(Kind::Uplink, copy, Some(&self.devices[session.device])) {
             return match fate {
                 Fate::Told => Ok(Ticket::KEPT),
-                Fate::Kept | Fate::KeptAndTold => turn.sink.keep(self.owner(session.device), Change::Uplink(&self.advance(place), None)),
+                Fate::Kept | Fate::KeptAndTold => {
+                    turn.sink.keep(self.owner(session.device), Change::Uplink(&self.advance(place), None))
+                }
             };
         }
         let mut clear = [0; lorawan::PHY_BYTES_MAX];
@@ -524,7 +520,9 @@ impl Network {
         };
         let kept = match fate {
             Fate::Told => Ok(Ticket::KEPT),
-            Fate::Kept | Fate::KeptAndTold => turn.sink.keep(self.owner(session.device), Change::Uplink(&self.advance(place), Some(&event))),
+            Fate::Kept | Fate::KeptAndTold => {
+                turn.sink.keep(self.owner(session.device), Change::Uplink(&self.advance(place), Some(&event)))
+            }
         };
         if fate != Fate::Kept {
             turn.sink.event(&event);

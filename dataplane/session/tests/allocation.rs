@@ -8,8 +8,8 @@ use lorawan::{
 };
 use session::gateways::{Gateways, Path, Policy};
 use session::{
-    Activation, Change, Command, DeviceSpec, Heard, Lanes, Limits, Network, NotKept, Owner, Outcome, Rules, SessionRecord, Sink,
-    Ticket, Transmit, TransmitError,
+    Activation, Change, Command, DeviceSpec, Heard, Lanes, Limits, Network, NotKept, Outcome, Owner, Rules,
+    SessionRecord, Sink, Ticket, Transmit, TransmitError,
 };
 
 #[global_allocator]

@@ -8,6 +8,7 @@
 //!           TLS, upgrade  WebSocket       we said close       what is queued leaves   asked of the driver
 //! ```
 
+use crate::deliveries::DurableSession;
 use crate::streams::NONE;
 use crate::tls::Tls;
 use base::blocks::Queue;
@@ -70,6 +71,8 @@ pub(crate) struct Client {
     /// Pings that were not answered.
     pub(crate) pings: u8,
     pub(crate) deflate: Option<DeflateParams>,
+    /// What it was sent and has not settled, if its stream is durable.
+    pub(crate) durable: Option<Box<DurableSession>>,
     pub(crate) tls: Option<Tls>,
     /// Taken out while its frames are read.
     pub(crate) reading: Option<Reading>,
@@ -118,6 +121,7 @@ impl Default for Client {
             linger: false,
             pings: 0,
             deflate: None,
+            durable: None,
             tls: None,
             reading: None,
             incoming: Queue::default(),

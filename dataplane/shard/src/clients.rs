@@ -7,6 +7,7 @@
 use crate::client::{Client, Phase};
 use crate::commands::Outgoing;
 use crate::control::{FromShard, Happened, Load, Mailbox, What};
+use crate::deliveries::Unsaid;
 use crate::hop::Hop;
 use crate::metrics::{Counters, Done, Drop};
 use crate::streams::{NONE, Renderer};
@@ -15,7 +16,7 @@ use crate::{Now, Options, STOP_TIMEOUT};
 use base::blocks::Pool;
 use base::{Eui64, Monotonic};
 use driver::{Completion, Connection, Driver, End, Limits, Listener};
-use plan::StreamPlan;
+use plan::{Delivery, StreamPlan};
 use rustls::ServerConfig;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -79,6 +80,7 @@ pub(crate) struct Clients {
     pub(crate) packed: Box<[u8]>,
     /// Taken out while a connection is worked on; never absent between calls.
     pub(crate) rooms: Option<Box<Rooms>>,
+    pub(crate) unsaid: Unsaid,
     pub(crate) open_count: usize,
     pub(crate) own: usize,
     pub(crate) shard_count: usize,
@@ -124,6 +126,7 @@ impl Clients {
                 inflater: Inflater::default(),
                 flight: Scratch::default(),
             })),
+            unsaid: Unsaid::new(count),
             open_count: 0,
             own: options.index,
             shard_count,
@@ -274,7 +277,8 @@ impl Clients {
         client.next = head;
         client.previous = NONE;
         context.counters.done.count(Done::StreamsOpened);
-        if first {
+        let live = context.load.plan.streams[stream as usize].delivery == Delivery::Live;
+        if first && live {
             self.say_presence(stream, id, true, context);
         }
         self.happened(What::StreamOpened, &context.load.plan.streams[stream as usize], context);
@@ -282,6 +286,7 @@ impl Clients {
 
     /// Takes a client out of its stream's list, if it is in one.
     pub(crate) fn leave(&mut self, index: usize, context: &mut Context<'_>) {
+        self.detach(index);
         let client = &mut self.table[index];
         let stream = core::mem::replace(&mut client.stream, NONE);
         if stream == NONE {
@@ -365,6 +370,11 @@ impl Clients {
                 }
                 if !kept || context.load.plan.stream_of_token(&self.table[client].token) != Some(at as u32) {
                     self.shut(client, CloseCode::POLICY, "the stream or its token is no longer valid", context);
+                    continue;
+                }
+                let durable = context.load.plan.streams[at].delivery != Delivery::Live;
+                if durable != self.table[client].durable.is_some() {
+                    self.shut(client, CloseCode::RESTART, "the stream's delivery was changed", context);
                 }
             }
         }
@@ -508,7 +518,8 @@ impl Clients {
         for _ in 0..PRESENCE_PER_TICK.min(count) {
             self.presence_said = if self.presence_said + 1 < count { self.presence_said + 1 } else { 0 };
             let state = &context.load.streams[self.presence_said];
-            if state.session_count > 0 {
+            let live = context.load.plan.streams[self.presence_said].delivery == Delivery::Live;
+            if state.session_count > 0 && live {
                 let hop = Hop::Presence { shard: self.own as u8, stream: state.id, present: true };
                 let refused = context.outgoing.ports.send_each(others, &hop);
                 context.counters.drops.add(Drop::HopPresence, refused);
@@ -517,6 +528,6 @@ impl Clients {
     }
 }
 
-const fn all_shards(count: usize) -> u64 {
+pub(crate) const fn all_shards(count: usize) -> u64 {
     if count == 64 { u64::MAX } else { (1 << count) - 1 }
 }

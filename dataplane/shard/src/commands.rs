@@ -180,8 +180,7 @@ impl<D: Driver> Shard<D> {
             expires: (command.expires != UnixMicros::default()).then_some(command.expires),
         };
         let (network, rules, mut outlets) = self.split(now);
-        let outcome =
-            network.enqueue(&queued, &rules, &mut outlets, now.monotonic, now.unix).map_err(Refused::from);
+        let outcome = network.enqueue(&queued, &rules, &mut outlets, now.monotonic, now.unix).map_err(Refused::from);
         match outcome {
             Ok(_) => self.counters.done.count(Done::CommandsAccepted),
             Err(_) => self.counters.drops.count(Drop::DownlinkRefused),

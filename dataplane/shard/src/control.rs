@@ -3,13 +3,14 @@
 //! Two bounded queues per shard, never waited on by the shard. Whatever was allocated is freed where it was allocated:
 //! plans, queries and reports are boxes that travel to the shard and come back.
 
+use crate::group::{From, Group};
+use crate::keeping::Trouble;
 use crate::metrics::Report;
 use crate::streams::StreamState;
 use base::{Eui64, UnixMicros};
 use crossbeam::queue::ArrayQueue;
-use crate::keeping::Trouble;
 use event::Kind;
-use journal::{SegmentInfo, SegmentName, Wanted};
+use journal::{Catalog, Cursors, SegmentInfo, SegmentName, Wanted};
 use plan::{Plan, Upsert};
 use session::{Lane, SessionRecord};
 use std::net::SocketAddr;
@@ -48,6 +49,19 @@ pub enum ToShard {
     Restore(SessionRecord),
     /// A waiting downlink from storage, before serving: a [`session::KeptDownlink`]'s bytes.
     RestoreDownlink(Box<[u8]>),
+    /// Segments as the keeper knows them from here on. The former word comes back as [`FromShard::CatalogRetired`].
+    Catalog(Box<Catalog>),
+    /// Where groups of consumers were at the end of the last run, before serving: stream, group, cursors.
+    Cursors(Box<Vec<(u32, Group, Cursors)>>),
+    /// A group is to go on elsewhere.
+    Seek {
+        /// The stream.
+        stream: u32,
+        /// The group.
+        group: Group,
+        /// Where.
+        from: From,
+    },
     /// The keeper has made this segment.
     SegmentMade(SegmentName),
     /// The keeper could not; it goes on trying.
@@ -104,6 +118,10 @@ pub enum FromShard {
     MakeSegment(Wanted),
     /// A segment of the journal has ended.
     Sealed(SegmentInfo),
+    /// To be freed.
+    CatalogRetired(Box<Catalog>),
+    /// To be freed.
+    CursorsTaken(Box<Vec<(u32, Group, Cursors)>>),
     /// To be freed.
     Restored(Box<[u8]>),
     /// To be shown to people.

@@ -13,8 +13,12 @@
 //!   Command      reply-to 9, stream 4, id length 1, flags 1, fport 1, dev_eui 8, expires 8, id, payload
 //!   Reply        reply-to 9, outcome 1, downlink 8, dev_eui 8, id          lane's shard     -> connection's shard
 //!   Presence     shard 1, stream 4, present 1                             to every shard
+//!   Word         stream 4, session 9, what 1, from 1, at 8, group         consumer's shard -> every shard
+//!   Message      session 9, feed 7, position 8, sent 8, event             lane's shard     -> consumer's shard
+//!   Settled      feed 7, position 8, verdict 1                            consumer's shard -> lane's shard
 //! ```
 
+use crate::group::{FeedRef, From, Group, SessionIs, Settled, Verdict, Word};
 use base::ring::{Receiver, Record, Sender, ring};
 use base::{DataRate, Eui64, Monotonic, UnixMicros};
 use event::{Event, RECEPTION_BYTES, Reception};
@@ -101,6 +105,20 @@ pub(crate) enum Hop<'a> {
         stream: u32,
         present: bool,
     },
+    /// A session of a durable stream is there, or gone.
+    Word(Word),
+    Message(MessageHop<'a>),
+    Settled(Settled),
+}
+
+/// A message of a durable stream, for one session.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct MessageHop<'a> {
+    pub(crate) session: ReplyTo,
+    pub(crate) feed: FeedRef,
+    pub(crate) position: u64,
+    pub(crate) sent: Monotonic,
+    pub(crate) event: Event<'a>,
 }
 
 /// Appends fixed fields to a buffer that is known to be long enough.
@@ -146,6 +164,11 @@ impl<'a> Reader<'a> {
         let (head, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
         Some(head)
+    }
+
+    fn feed(&mut self) -> Option<FeedRef> {
+        let [shard] = self.take()?;
+        Some(FeedRef { shard, index: self.take().map(u16::from_le_bytes)?, generation: self.u32()? })
     }
 
     fn reply_to(&mut self) -> Option<ReplyTo> {
@@ -213,6 +236,33 @@ impl<'a> Hop<'a> {
                 to.put(&[7, *shard, u8::from(*present)]);
                 to.put(&stream.to_le_bytes());
             }
+            Self::Word(word) => {
+                to.put(&[8]);
+                to.put(&word.stream.to_le_bytes());
+                put_reply_to(&mut to, word.session);
+                let (here, (kind, value)) = match word.what {
+                    SessionIs::Here(from) => (1, from.to_wire()),
+                    SessionIs::Gone => (0, (0, 0)),
+                };
+                to.put(&[here, kind]);
+                to.put(&value.to_le_bytes());
+                to.put(word.group.bytes());
+            }
+            Self::Message(message) => {
+                to.put(&[9]);
+                put_reply_to(&mut to, message.session);
+                put_feed(&mut to, message.feed);
+                to.put(&message.position.to_le_bytes());
+                to.put(&message.sent.0.to_le_bytes());
+                let at = to.at;
+                to.at += message.event.write(&mut to.out[at..]).expect("an event fits a hop");
+            }
+            Self::Settled(settled) => {
+                to.put(&[10]);
+                put_feed(&mut to, settled.feed);
+                to.put(&settled.position.to_le_bytes());
+                to.put(&[settled.verdict as u8]);
+            }
         }
         to.at
     }
@@ -268,9 +318,36 @@ impl<'a> Hop<'a> {
                 let [shard, present] = from.take()?;
                 Self::Presence { shard, present: present != 0, stream: from.u32()? }
             }
+            8 => {
+                let (stream, session) = (from.u32()?, from.reply_to()?);
+                let ([here, kind], value) = (from.take()?, from.u64()?);
+                let what = match here {
+                    0 => SessionIs::Gone,
+                    _ => SessionIs::Here(From::from_wire(kind, value)?),
+                };
+                Self::Word(Word { stream, group: Group::from_bytes(from.0)?, session, what })
+            }
+            9 => Self::Message(MessageHop {
+                session: from.reply_to()?,
+                feed: from.feed()?,
+                position: from.u64()?,
+                sent: Monotonic(from.u64()?),
+                event: Event::parse(from.0).ok()?,
+            }),
+            10 => Self::Settled(Settled {
+                feed: from.feed()?,
+                position: from.u64()?,
+                verdict: Verdict::from_wire(from.byte()?)?,
+            }),
             _ => return None,
         })
     }
+}
+
+fn put_feed(to: &mut Writer<'_>, feed: FeedRef) {
+    to.put(&[feed.shard]);
+    to.put(&feed.index.to_le_bytes());
+    to.put(&feed.generation.to_le_bytes());
 }
 
 fn put_reply_to(to: &mut Writer<'_>, reply_to: ReplyTo) {
@@ -383,6 +460,7 @@ mod tests {
     #[test]
     fn reads_what_it_wrote() {
         let reply_to = ReplyTo { shard: 3, index: 7, generation: 9 };
+        let feed = FeedRef { shard: 1, index: 0x0203, generation: 0x0405_0607 };
         let hops = [
             Hop::Heard(HeardHop {
                 reception: Reception { gateway: Eui64::new(1), snr_deci: -7, ..Reception::default() },
@@ -420,6 +498,21 @@ mod tests {
             }),
             Hop::Reply(ReplyHop { reply_to, outcome: 1, downlink: 2, dev_eui: Eui64::new(3), id: b"" }),
             Hop::Presence { shard: 1, stream: 2, present: true },
+            Hop::Word(Word {
+                stream: 3,
+                group: Group::new("thirty-two_letters_of_a_group.00").expect("a name"),
+                session: reply_to,
+                what: SessionIs::Here(From::Time(UnixMicros(9))),
+            }),
+            Hop::Word(Word { stream: 3, group: Group::default(), session: reply_to, what: SessionIs::Gone }),
+            Hop::Message(MessageHop {
+                session: reply_to,
+                feed,
+                position: u64::MAX,
+                sent: Monotonic(4),
+                event: Event { payload: &[9; 1024], ..Event::new(Kind::Uplink, UnixMicros(4)) },
+            }),
+            Hop::Settled(Settled { feed, position: 1, verdict: Verdict::Refused }),
         ];
         let mut out = [0; HOP_BYTES_MAX];
         for hop in hops {

@@ -11,6 +11,7 @@
 use crate::client::{Phase, Reading};
 use crate::clients::{Clients, Context, PAUSE_ABOVE_BYTES, Rooms, WORK_BYTES};
 use crate::commands::{Asked, Refused};
+use crate::group::{From, Group};
 use crate::hop::ReplyHop;
 use crate::metrics::Drop;
 use crate::streams::NONE;
@@ -18,6 +19,7 @@ use crate::tls::Outlet;
 use base::UnixMicros;
 use base::blocks::{Pool, Queue};
 use driver::{Connection, Driver, Lease};
+use plan::Delivery;
 use sha2::{Digest, Sha256};
 use wire::downlink::{self, Downlink};
 use wire::http::{Head, Status, Upgrade, write_response};
@@ -206,6 +208,7 @@ impl Clients {
             Err(refused) => return self.refuse(index, refused.status(), Drop::HeadMalformed, context),
         };
         let mut stream = NONE;
+        let mut joins = None;
         let mut offer_deflate = echo;
         if !echo {
             let mut room = [0; TOKEN_BYTES_MAX];
@@ -226,6 +229,12 @@ impl Clients {
                 return self.refuse(index, Status::Unavailable, Drop::ConnectionLimit, context);
             }
             offer_deflate = plan.deflate;
+            if let Delivery::Durable(durable) = plan.delivery {
+                let Some((group, from)) = group_of(&head) else {
+                    return self.refuse(index, Status::BadRequest, Drop::HeadMalformed, context);
+                };
+                joins = Some((plan.id, group, from, durable.in_flight_max));
+            }
             self.table[index].token = hash;
             stream = found;
         }
@@ -251,6 +260,9 @@ impl Clients {
         client.since = context.now.unix;
         if stream != NONE {
             self.join(index, stream, context);
+        }
+        if let Some((id, group, from, in_flight_max)) = joins {
+            self.attach(index, id, group, from, in_flight_max);
         }
         self.table[index].deadline = context.now.monotonic.after(self.ping_interval(index, context.load));
         self.mark(index);
@@ -365,6 +377,13 @@ impl Clients {
     }
 
     fn downlink(&mut self, index: usize, json: &[u8], context: &mut Context<'_>) {
+        match self.acknowledgement(index, json, context.counters) {
+            Some(Ok(())) => return,
+            Some(Err(refusal)) => {
+                return self.answer_json(index, context, |out| downlink::write_refused(refusal, None, out));
+            }
+            None => {}
+        }
         let mut scratch = downlink::Scratch::default();
         match Downlink::parse(json, &mut scratch) {
             Err(refusal) => {
@@ -481,6 +500,23 @@ impl Clients {
         }
         self.mark(index);
     }
+}
+
+/// Which group a request wants to join, and where it begins; nothing if that cannot be.
+fn group_of(head: &Head<'_>) -> Option<(Group, From)> {
+    let mut room = [0; TOKEN_BYTES_MAX];
+    let group = match head.query("group", &mut room).ok()? {
+        Some(name) => Group::new(name)?,
+        None => Group::default(),
+    };
+    let from = match head.query("from", &mut room).ok()? {
+        None => From::Cursor,
+        Some("earliest") => From::Earliest,
+        Some("latest") => From::Latest,
+        // Unix seconds, as messages say them.
+        Some(time) => From::Time(UnixMicros(time.parse::<u64>().ok()?.checked_mul(1_000_000)?)),
+    };
+    Some((group, from))
 }
 
 /// What came of a request's bytes.

@@ -291,7 +291,8 @@ impl Keeping {
 
     /// A write is done, or failed. False if the file is none of ours.
     pub(crate) fn written(&mut self, file: File, outcome: Result<(), FileFault>, now: Monotonic) -> bool {
-        let Some(write) = self.in_flight.filter(|write| self.place(write.segment).is_some_and(|open| open.file == file))
+        let Some(write) =
+            self.in_flight.filter(|write| self.place(write.segment).is_some_and(|open| open.file == file))
         else {
             return false;
         };

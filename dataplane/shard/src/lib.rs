@@ -18,7 +18,10 @@ mod client;
 mod clients;
 mod commands;
 mod control;
+mod deliveries;
+mod feeds;
 mod gateway;
+mod group;
 mod hop;
 mod inbound;
 mod keeping;
@@ -26,6 +29,7 @@ mod mail;
 mod metrics;
 mod outbound;
 mod outlets;
+mod reader;
 mod streams;
 mod tls;
 
@@ -34,6 +38,7 @@ pub use control::{
     CommandRequest, ConnectionAnswer, DeviceAnswer, FromShard, GatewayAnswer, Happened, Load, Mailbox,
     QUEUE_LISTED_MAX, Query, QueuedAnswer, StreamAnswer, ToShard, What,
 };
+pub use group::{From, Group};
 pub use hop::{Ports, fabric};
 pub use keeping::{JournalOptions, Trouble};
 pub use metrics::{Descriptor, Done, Drop, Gauges, Latencies, Report, descriptors};
@@ -43,7 +48,9 @@ use clients::{Clients, Context};
 use commands::{Outgoing, Replies};
 use driver::steering::SLOT_COUNT;
 use driver::{Completion, Driver};
+use feeds::{Feeds, Ground};
 use hop::Hop;
+use journal::Catalog;
 use keeping::Keeping;
 use metrics::Counters;
 use outlets::{Outlets, PlanRules};
@@ -109,6 +116,9 @@ pub struct Shard<D: Driver> {
     gateways: Gateways,
     clients: Clients,
     keeping: Option<Keeping>,
+    feeds: Feeds,
+    /// Segments of this run and of earlier ones, as the keeper knows them.
+    catalog: Box<Catalog>,
     /// Answers to commands that wait until what was commanded is kept.
     replies: Replies,
     /// Where a datagram or a record lies while the shard works on it. Taken out meanwhile; never absent between calls.
@@ -147,6 +157,8 @@ impl<D: Driver> Shard<D> {
             gateways: Gateways::new(options.gateways, u64::from_le_bytes(seed).rotate_left(32)),
             clients: Clients::new(&limits, &options, shard_count),
             keeping: options.journal.as_ref().map(|journal| Keeping::new(journal, options.index)),
+            feeds: Feeds::new(options.index),
+            catalog: Box::default(),
             replies: Replies::default(),
             driver,
             options,
@@ -196,7 +208,12 @@ impl<D: Driver> Shard<D> {
 
     fn deadline(&self) -> Monotonic {
         let keeping = self.keeping.as_ref().map_or(Monotonic::NEVER, Keeping::deadline);
-        self.network.deadline().min(self.gateways.deadline()).min(self.clients.deadline()).min(keeping)
+        self.network
+            .deadline()
+            .min(self.gateways.deadline())
+            .min(self.clients.deadline())
+            .min(keeping)
+            .min(self.feeds.deadline())
     }
 
     fn complete(&mut self, completion: Completion, now: Now) {
@@ -205,15 +222,18 @@ impl<D: Driver> Shard<D> {
                 self.datagram(socket, source, lease, truncated, now);
             }
             Completion::Opened { file, outcome } => {
-                let ours = self.keeping.as_mut().is_some_and(|keeping| keeping.opened(file, outcome));
-                assert!(ours, "somebody asked for the file");
+                if !self.keeping.as_mut().is_some_and(|keeping| keeping.opened(file, outcome)) {
+                    self.with_feeds(now, |feeds, driver, ground| feeds.opened(driver, file, outcome, ground));
+                }
+            }
+            Completion::Read { file, outcome, .. } => {
+                self.with_feeds(now, |feeds, driver, ground| feeds.piece(driver, file, outcome, ground));
             }
             Completion::Written { file, outcome } => {
                 let ours = self.keeping.as_mut().is_some_and(|keeping| keeping.written(file, outcome, now.monotonic));
                 assert!(ours, "somebody asked for the write");
                 self.counters.done.count(Done::JournalWrites);
             }
-            Completion::Read { .. } => unreachable!("nothing is read"),
             Completion::FileClosed { .. } => {}
             Completion::SendToFailed { .. } => self.counters.drops.count(Drop::AnswerFailed),
             Completion::Overrun { count, .. } => {
@@ -267,6 +287,22 @@ impl<D: Driver> Shard<D> {
         (&mut self.network, rules, outlets)
     }
 
+    /// Splits the shard into its feeds, the driver, and what a feed's steps touch. Without a journal there are none.
+    fn with_feeds(&mut self, now: Now, act: impl FnOnce(&mut Feeds, &mut D, &mut Ground<'_>)) {
+        let Some(keeping) = &mut self.keeping else { return };
+        let mut ground = Ground {
+            keeping,
+            catalog: &self.catalog,
+            plan: &self.load.plan,
+            ports: &mut self.ports,
+            counters: &self.counters,
+            shard: self.options.index as u8,
+            lanes: self.network.lanes().bits(),
+            now,
+        };
+        act(&mut self.feeds, &mut self.driver, &mut ground);
+    }
+
     fn take_hops(&mut self, now: Now) {
         let mut room = self.record.take().expect("the room comes back after every use");
         for source in 0..self.shard_count {
@@ -307,6 +343,14 @@ impl<D: Driver> Shard<D> {
                 let (clients, _, mut context) = self.with_clients(now);
                 clients.reply(&reply, &mut context);
             }
+            Hop::Word(word) => self.with_feeds(now, |feeds, _, ground| feeds.word(&word, ground)),
+            Hop::Settled(settled) => self.with_feeds(now, |feeds, _, ground| feeds.settled(&settled, ground)),
+            Hop::Message(message) => {
+                let late = self.driver.instant().since(message.sent).as_nanos() as u64;
+                self.latencies.hop.saturating_record(late.max(1));
+                let (clients, _, mut context) = self.with_clients(now);
+                clients.message_of_feed(&message, &mut context);
+            }
             Hop::Presence { shard, stream, present } => {
                 let known = self.load.set_presence(stream, shard, present);
                 if !known && self.early_presence.len() < EARLY_PRESENCE_COUNT_MAX {
@@ -338,10 +382,16 @@ impl<D: Driver> Shard<D> {
     /// Lets go of what waited for what is kept by now, and sees that the turn's records are on their way.
     fn keep(&mut self, now: Now) {
         if self.keeping.as_mut().is_some_and(Keeping::take_moved) {
+            self.feeds.moved();
             let (network, rules, mut outlets) = self.split(now);
             network.kept(&rules, &mut outlets, now.monotonic, now.unix);
         }
         self.release_replies();
+        self.with_feeds(now, |feeds, driver, ground| {
+            feeds.pump(ground);
+            feeds.go_on_reading(driver, ground);
+        });
+        self.clients.say_unsaid(&mut self.ports);
         if let Some(keeping) = &mut self.keeping {
             keeping.flush(&mut self.driver, &self.mailbox, now.monotonic);
         }

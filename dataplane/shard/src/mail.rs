@@ -2,19 +2,19 @@
 //!
 //! Nothing is freed here that was allocated there: plans, queries and reports go back in the box they came in.
 
+use crate::commands::Waiting;
 use crate::control::{
     CommandRequest, ConnectionAnswer, DeviceAnswer, FromShard, GatewayAnswer, Load, QUEUE_LISTED_MAX, Query,
     QueuedAnswer, StreamAnswer, ToShard,
 };
-use crate::commands::Waiting;
 use crate::metrics::{Done, Drop, Gauges, Report};
 use crate::streams::NONE;
 use crate::{MAIL_PER_TURN_MAX, Now, Refused, STOP_PATIENCE, Shard, shard_of_lane};
 use base::Eui64;
 use driver::Driver;
 use plan::Upsert;
-use session::{Ticket, Upserted};
 use session::gateways::STATUS_BYTES_MAX;
+use session::{Ticket, Upserted};
 
 impl Load {
     /// Notes whether someone on `shard` listens to a stream. False if this plan does not have that stream.
@@ -60,6 +60,20 @@ impl<D: Driver> Shard<D> {
                 }
                 self.mailbox.push(FromShard::Restored(bytes));
             }
+            ToShard::Catalog(catalog) => {
+                let before = core::mem::replace(&mut self.catalog, catalog);
+                self.feeds.moved();
+                self.mailbox.push(FromShard::CatalogRetired(before));
+            }
+            ToShard::Cursors(mut cursors) => {
+                self.feeds.recover(core::mem::take(&mut *cursors));
+                self.mailbox.push(FromShard::CursorsTaken(cursors));
+            }
+            ToShard::Seek { stream, group, from } => {
+                self.with_feeds(now, |feeds, _, ground| {
+                    let _known = feeds.seek(stream, group, from, ground);
+                });
+            }
             ToShard::SegmentMade(name) => {
                 if let Some(keeping) = &mut self.keeping {
                     keeping.made(&mut self.driver, name);
@@ -79,18 +93,16 @@ impl<D: Driver> Shard<D> {
                 self.report(&mut report);
                 self.mailbox.push(FromShard::Reported(report));
             }
-            ToShard::Command(mut command) => {
-                match self.command_request(&command, now) {
-                    Ok((id, ticket)) => {
-                        command.outcome = Ok(id);
-                        self.reply_once_kept(Waiting::Control(command), ticket);
-                    }
-                    Err(refused) => {
-                        command.outcome = Err(refused);
-                        self.mailbox.push(FromShard::Commanded(command));
-                    }
+            ToShard::Command(mut command) => match self.command_request(&command, now) {
+                Ok((id, ticket)) => {
+                    command.outcome = Ok(id);
+                    self.reply_once_kept(Waiting::Control(command), ticket);
                 }
-            }
+                Err(refused) => {
+                    command.outcome = Err(refused);
+                    self.mailbox.push(FromShard::Commanded(command));
+                }
+            },
             ToShard::Flush { request, dev_eui } => {
                 let (network, _, mut outlets) = self.split(now);
                 let count = network.flush(dev_eui, &mut outlets, now.unix).unwrap_or(0);
@@ -167,8 +179,7 @@ impl<D: Driver> Shard<D> {
             return Err(Refused::Busy);
         }
         let (network, rules, mut outlets) = self.split(now);
-        let outcome =
-            network.enqueue(&queued, &rules, &mut outlets, now.monotonic, now.unix).map_err(Refused::from);
+        let outcome = network.enqueue(&queued, &rules, &mut outlets, now.monotonic, now.unix).map_err(Refused::from);
         if outcome.is_ok() {
             self.counters.done.count(Done::CommandsAccepted);
         }

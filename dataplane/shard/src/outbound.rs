@@ -17,7 +17,7 @@ use base::Monotonic;
 use base::blocks::{Exhausted, Pool};
 use driver::{Driver, Lease};
 use event::Event;
-use plan::{Plan, StreamPlan, WhenFull};
+use plan::{Delivery, Plan, StreamPlan, WhenFull};
 use std::time::Duration;
 use wire::websocket::{
     CONTROL_FRAME_BYTES_MAX, CloseCode, FrameHead, HEAD_BYTES_MAX, Opcode, write_close, write_control,
@@ -41,7 +41,8 @@ impl Clients {
         self.renderer.begin();
         plan.covering(event, |index, stream| {
             let state = &mut states[index as usize];
-            if state.head != NONE {
+            // A durable stream's sessions are sent to by its feeds.
+            if state.head != NONE && stream.delivery == Delivery::Live {
                 self.deliver_stream(plan, stream, state, event, counters);
             }
         });

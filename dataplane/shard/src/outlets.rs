@@ -4,8 +4,8 @@
 
 use crate::clients::Clients;
 use crate::control::{FromShard, Happened, Mailbox, What};
-use crate::keeping::{Keeping, Need, Refused, record};
 use crate::hop::{Hop, Ports, TransmitHop};
+use crate::keeping::{Keeping, Need, Refused, record};
 use crate::metrics::{Counters, Done, Drop, Latencies};
 use crate::streams::{StreamState, listeners};
 use crate::{Now, shard_of_slot};
@@ -193,12 +193,7 @@ impl<D: Driver> Sink for Outlets<'_, D> {
 // What goes into the journal.
 impl<D: Driver> Outlets<'_, D> {
     /// One record, so that an uplink's counter and what it says are kept both or not at all.
-    fn keep_uplink(
-        &mut self,
-        owner: Owner,
-        advance: &Advance,
-        event: Option<&Event<'_>>,
-    ) -> Result<Ticket, NotKept> {
+    fn keep_uplink(&mut self, owner: Owner, advance: &Advance, event: Option<&Event<'_>>) -> Result<Ticket, NotKept> {
         let accept = event.and_then(|event| self.plan.strictest(event));
         let owed = event.and_then(|event| self.plan.strictest(&Event { copy: Copy::Best, ..event.clone() }));
         let strictest = accept.max(owed);
@@ -229,7 +224,8 @@ impl<D: Driver> Outlets<'_, D> {
         let count = event.write(&mut body).expect("room for any event");
         let need = if accept == Accept::Disk { Need::Stored } else { Need::Written };
         let lane = lane_of_event(event, self.lanes);
-        if self.append(&record(journal::Kind::Event, lane, event.tenant, event.at, &body[..count]), need, true).is_err() {
+        if self.append(&record(journal::Kind::Event, lane, event.tenant, event.at, &body[..count]), need, true).is_err()
+        {
             self.count_not_stored(event);
         }
     }

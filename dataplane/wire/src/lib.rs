@@ -10,8 +10,10 @@
 //!   http          a request for an upgrade and its answers   over httparse, sha1
 //!   websocket     RFC 6455, RFC 7692        over flate2
 //!   downlink      what stream clients ask for, and are told
+//!   acknowledgement   what they say of messages that they were sent
 //! ```
 
+pub mod acknowledgement;
 pub mod base64;
 pub mod downlink;
 pub mod fuzzing;

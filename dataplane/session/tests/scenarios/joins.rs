@@ -326,7 +326,10 @@ fn a_restart_goes_on_beyond_what_was_reserved() {
     assert_eq!(after.drops(Drop::JoinNonceReused), 1);
     // What the changes add up to knows all of it: what was delivered is not delivered again.
     let records: Vec<_> = world.network.records().collect();
-    assert_eq!(world.out.states[&device.dev_eui].record.as_ref().map(|kept| kept.session.map(|it| it.fcnt_up)), Some(Some(70)));
+    assert_eq!(
+        world.out.states[&device.dev_eui].record.as_ref().map(|kept| kept.session.map(|it| it.fcnt_up)),
+        Some(Some(70))
+    );
     let mut after = restarted(&world, &[device.otaa_spec()], &records);
     after.millis(5000);
     after.heard(&last);
@@ -467,7 +470,11 @@ fn nothing_is_said_before_it_is_kept() {
 
     let phy = device.confirmed(b"x");
     world.heard(&phy);
-    assert_eq!(world.kinds().iter().filter(|(kind, _)| *kind == event::Kind::Uplink).count(), 2, "live output does not wait");
+    assert_eq!(
+        world.kinds().iter().filter(|(kind, _)| *kind == event::Kind::Uplink).count(),
+        2,
+        "live output does not wait"
+    );
     assert!(world.silent(), "the acknowledgement waits");
     world.millis(300);
     world.disk_catches_up();

@@ -7,8 +7,8 @@ use lorawan::mac::{DownlinkCommand, Downlinks, UplinkCommand};
 use lorawan::{AesKey, DataFrame, DevAddr, Direction, FCtrl, JoinAccept, JoinRequestFrame, NetId, Phy, Profile};
 use lorawan::{Region, SessionKeys};
 use session::{
-    Achievement, Activation, Advance, Change, DeviceState, NotKept, Owner, Ticket, Command, DeviceSpec, Drop, Heard, Lanes, Limits, Network, Outcome, Refusal, Rules,
-    SessionRecord, Sink, Transmit,
+    Achievement, Activation, Advance, Change, Command, DeviceSpec, DeviceState, Drop, Heard, Lanes, Limits, Network,
+    NotKept, Outcome, Owner, Refusal, Rules, SessionRecord, Sink, Ticket, Transmit,
 };
 use std::collections::BTreeMap;
 

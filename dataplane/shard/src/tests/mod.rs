@@ -1,5 +1,6 @@
 //! Shards over a machine that does what the test says.
 
+mod durable;
 mod fake;
 mod journaled;
 mod life;
@@ -8,13 +9,16 @@ mod overload;
 mod tls;
 
 use crate::metrics::{Done, Drop};
-use crate::{FromShard, JournalOptions, Load, Mailbox, Options, Report, Shard, ToShard, Trouble, fabric, shard_of_slot};
-use base::Eui64;
+use crate::{
+    FromShard, JournalOptions, Load, Mailbox, Options, Report, Shard, ToShard, Trouble, fabric, shard_of_slot,
+};
+use base::{Eui64, UnixMicros};
 use contract::v1;
 use contract::v1::change::Body;
 use driver::steering::slot_of;
 use driver::{Connection, Listener, Socket};
 use fake::{Closed, Fake};
+use journal::{Catalog, Header, SegmentInfo};
 use rustls::ServerConfig;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -36,6 +40,7 @@ struct World {
     revision: u64,
     /// See [`Sizes::segments`].
     keeper: Option<u64>,
+    catalog: Catalog,
 }
 
 struct Sizes {
@@ -89,7 +94,8 @@ impl World {
             Shard::new(Fake::new(sizes.output_count), options, ports, mailboxes[index].clone())
         });
         let (heard, keeper) = (Vec::new(), sizes.segments);
-        let mut world = Self { shards: shards.collect(), mailboxes, heard, revision: 0, keeper };
+        let catalog = Catalog::default();
+        let mut world = Self { shards: shards.collect(), mailboxes, heard, revision: 0, keeper, catalog };
         let gateway = plan::Gateway { eui: Eui64::new(GATEWAY), tenant: 0, eirp_max_dbm: None };
         for mailbox in &world.mailboxes {
             mailbox.to.push(ToShard::Upsert(plan::Upsert::Gateway(gateway))).expect("room");
@@ -100,22 +106,37 @@ impl World {
 
     fn turn(&mut self) -> bool {
         let mut serving = false;
+        let mut news = false;
         for (shard, mailbox) in self.shards.iter_mut().zip(&self.mailboxes) {
             serving |= shard.turn();
             while let Some(message) = mailbox.from.pop() {
-                if let (FromShard::MakeSegment(wanted), Some(room)) = (&message, &mut self.keeper) {
-                    let answer = match room.checked_sub(1) {
-                        Some(rest) => {
-                            *room = rest;
-                            let bytes = vec![0; wanted.file_bytes() as usize];
-                            shard.driver_mut().files.insert(format!("journal/{}", wanted.name), bytes);
-                            ToShard::SegmentMade(wanted.name)
-                        }
-                        None => ToShard::SegmentNotMade(Trouble::Full),
-                    };
-                    mailbox.to.push(answer).expect("room");
+                match (&message, &mut self.keeper) {
+                    (FromShard::MakeSegment(wanted), Some(room)) => {
+                        let answer = match room.checked_sub(1) {
+                            Some(rest) => {
+                                *room = rest;
+                                let bytes = vec![0; wanted.file_bytes() as usize];
+                                shard.driver_mut().files.insert(format!("journal/{}", wanted.name), bytes);
+                                self.catalog.insert(SegmentInfo::unread(&Header::new(*wanted, UnixMicros(0))));
+                                news = true;
+                                ToShard::SegmentMade(wanted.name)
+                            }
+                            None => ToShard::SegmentNotMade(Trouble::Full),
+                        };
+                        mailbox.to.push(answer).expect("room");
+                    }
+                    (FromShard::Sealed(info), _) => {
+                        self.catalog.insert(*info);
+                        news = true;
+                    }
+                    _ => {}
                 }
                 self.heard.push(message);
+            }
+        }
+        if news {
+            for mailbox in &self.mailboxes {
+                mailbox.to.push(ToShard::Catalog(Box::new(self.catalog.clone()))).expect("room");
             }
         }
         serving
@@ -181,8 +202,13 @@ impl World {
 
     /// A consumer with an open stream.
     fn consumer(&mut self, shard: usize) -> Connection {
+        self.consumer_of(shard, &format!("/?token={TOKEN}"))
+    }
+
+    /// A consumer that asked for this.
+    fn consumer_of(&mut self, shard: usize, target: &str) -> Connection {
         let connection = self.driver(shard).connect(PLAIN);
-        self.driver(shard).say(connection, request(&format!("/?token={TOKEN}")).as_bytes());
+        self.driver(shard).say(connection, request(target).as_bytes());
         self.turns(2);
         let answer = std::mem::take(&mut self.driver(shard).peer(connection).taken);
         assert!(answer.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&answer));
