@@ -212,39 +212,6 @@ fn a_write_that_fails_says_so_and_the_next_may_come() {
     assert_buffers_whole(&mut uring);
 }
 
-/// A file may not grow beyond RLIMIT_FSIZE: the write that crosses it is short, and the one that goes on fails. It is a limit
-/// of the process, so the writing happens in a child.
-#[test]
-fn a_short_write_goes_on_and_tells_what_came_of_the_rest() {
-    const LIMIT: usize = 10_000;
-    let status = std::process::Command::new(std::env::current_exe().expect("this test"))
-        .args(["--exact", "short_write_of_the_child", "--include-ignored", "--nocapture"])
-        .env("FILE_BYTES_MAX", LIMIT.to_string())
-        .status()
-        .expect("it starts");
-    assert!(status.success(), "{status}");
-}
-
-#[test]
-#[ignore = "started by the test above, with a limit"]
-fn short_write_of_the_child() {
-    let limit: usize = std::env::var("FILE_BYTES_MAX").expect("started by its parent").parse().expect("a number");
-    let value = libc::rlimit { rlim_cur: limit as u64, rlim_max: limit as u64 };
-    // SAFETY: `value` outlives the call; ignoring a signal runs no code of ours.
-    unsafe {
-        assert_eq!(libc::setrlimit(libc::RLIMIT_FSIZE, &raw const value), 0);
-        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
-    }
-    let (mut uring, home) = over_files(SMALL);
-    fs::write(home.path().join("file"), b"").expect("a file");
-    let file = opened(&mut uring, "file", Access::Write).expect("it is there");
-    write(&mut uring, file, 4000, &pattern(7, limit), true);
-    assert_eq!(written(&mut uring, file), Err(FileFault::Write(libc::EFBIG)));
-    let content = fs::read(home.path().join("file")).expect("the file");
-    assert_eq!(content[4000..], pattern(7, limit)[..limit - 4000], "what fitted was written first");
-    assert_buffers_whole(&mut uring);
-}
-
 #[test]
 fn several_reads_fly_beside_a_write() {
     let (mut uring, home) = over_files(SMALL);
