@@ -101,7 +101,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     for (index, ((ports, door), (sockets, listeners))) in parts.enumerate() {
         let mailbox = Mailbox::new(MAILBOX_COUNT, Arc::clone(&notify));
         seats.push(Seat { mailbox: mailbox.clone(), waker: wakers[index].clone() });
-        let config = ShardConfig { shard: index, sockets, listeners, sizing, door, peers: wakers.clone() };
+        let config =
+            ShardConfig { shard: index, sockets, listeners, sizing, door, peers: wakers.clone(), directory: None };
         let (options, strays, started) = (options(index), Arc::clone(&strays), started.clone());
         let thread = thread::Builder::new()
             .name(format!("shard-{index}"))

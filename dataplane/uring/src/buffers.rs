@@ -1,11 +1,12 @@
-//! Buffers: rings of them that the kernel fills, and a pool of them that the shard fills.
+//! Buffers: rings of them that the kernel takes from, and stocks of them that the shard takes from.
 //!
 //! Owns the memory. A buffer is in exactly one of three hands, and each crossing is asserted:
 //!
 //! ```text
 //!   provided ring:   kernel --completion--> lent to the shard --release--> kernel
-//!   output pool:     free   --output-----> lent to the shard --send-----> kernel --completion--> free
+//!   stock, output:   free   --output-----> lent to the shard --send-----> kernel --completion--> free
 //!                                                            --release-> free
+//!   stock, files:    free   --file_buffer-> lent, written as above;  free --read--> kernel --completion--> lent
 //! ```
 
 use crate::memory::Region;
@@ -122,9 +123,9 @@ impl Provided {
     }
 }
 
-/// Buffers that the shard fills and the kernel reads. The one freed last is used next: its pages are warm.
+/// Buffers that the shard takes one by one. The one freed last is used next: its pages are warm.
 #[derive(Debug)]
-pub(crate) struct Output {
+pub(crate) struct Stock {
     buffers: Region,
     bytes: usize,
     free: Vec<u32>,
@@ -132,7 +133,7 @@ pub(crate) struct Output {
     count: u32,
 }
 
-impl Output {
+impl Stock {
     pub(crate) fn new(count: u32, bytes: u32) -> io::Result<Self> {
         let buffers = Region::new(count as usize * bytes as usize)?;
         Ok(Self { buffers, bytes: bytes as usize, free: (0..count).rev().collect(), lent: Lent::new(count), count })
@@ -146,8 +147,18 @@ impl Output {
 
     /// From the shard to the kernel.
     pub(crate) fn send(&mut self, index: u32) {
-        assert!(index < self.count, "an output buffer");
+        assert!(index < self.count, "a buffer of this stock");
         self.lent.give(index);
+    }
+
+    /// From the free to the kernel.
+    pub(crate) fn spend(&mut self) -> Option<u32> {
+        self.free.pop()
+    }
+
+    /// From the kernel, which filled it, to the shard.
+    pub(crate) fn filled(&mut self, index: u32) {
+        self.lent.take(index);
     }
 
     /// From the kernel to the free.
@@ -160,13 +171,18 @@ impl Output {
     pub(crate) fn slice(&mut self, index: u32, len: usize) -> &mut [u8] {
         assert!(self.lent.holds(index), "only a lent buffer is written");
         assert!(len <= self.bytes, "bytes within the buffer");
-        // SAFETY: the buffer is lent to the shard, so no send that the kernel reads it for is in flight.
+        // SAFETY: the buffer is lent to the shard, so no request that the kernel reads or fills it for is in flight.
         unsafe { self.buffers.slice(index as usize * self.bytes, len) }
     }
 
-    /// Where the kernel reads `len` bytes at `offset`.
-    pub(crate) fn address(&self, index: u32, offset: usize, len: usize) -> *const u8 {
+    /// Where the kernel reads or fills `len` bytes at `offset`.
+    pub(crate) fn address(&self, index: u32, offset: usize, len: usize) -> *mut u8 {
         assert!(offset + len <= self.bytes, "bytes within the buffer");
         self.buffers.at(index as usize * self.bytes + offset, len)
+    }
+
+    /// Never gives the memory back: the kernel may still write to it.
+    pub(crate) fn abandon(&mut self) {
+        self.buffers.abandon();
     }
 }

@@ -90,7 +90,7 @@ impl Uring {
                 self.output.sent(place.output);
             } else {
                 let len = place.len - place.done;
-                let source = self.output.address(place.output, place.done as usize, len as usize);
+                let source = self.output.address(place.output, place.done as usize, len as usize).cast_const();
                 let entry = opcode::Send::new(fd, source, len).flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL).build();
                 if !self.ring.push(&entry.user_data(tag(Operation::Send))) {
                     return false;

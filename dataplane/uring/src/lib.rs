@@ -19,6 +19,7 @@ mod buffers;
 mod clock;
 mod connections;
 mod datagrams;
+mod files;
 mod memory;
 mod outbox;
 mod probe;

@@ -40,6 +40,11 @@ impl Region {
         unsafe { self.start.as_ptr().add(offset) }
     }
 
+    /// The mapping stays for as long as the process, whatever becomes of its owner.
+    pub(crate) fn abandon(&mut self) {
+        self.bytes = 0;
+    }
+
     /// Bytes that the kernel does not hold.
     ///
     /// # Safety
@@ -54,6 +59,9 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
+        if self.bytes == 0 {
+            return;
+        }
         // SAFETY: the mapping is ours and whole; who gave its addresses to the kernel took them back before (`Uring::drop`).
         unsafe { libc::munmap(self.start.as_ptr().cast(), self.bytes) };
     }

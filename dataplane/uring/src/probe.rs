@@ -86,6 +86,10 @@ pub fn probe() -> Result<Support, String> {
         opcode::SendMsg::CODE,
         opcode::Read::CODE,
         opcode::AsyncCancel2::CODE,
+        opcode::OpenAt::CODE,
+        opcode::Write::CODE,
+        opcode::Fsync::CODE,
+        opcode::Close::CODE,
     ];
     if needed.iter().any(|&code| !known.is_supported(code)) {
         return Err(too_old(&release));

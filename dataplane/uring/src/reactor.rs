@@ -4,11 +4,12 @@
 //! fails for want of room in the queue: it is noted at its connection, and tried again at the next turn.
 //!
 //! ```text
-//!   turn:  deadlines -> re-arm what ended -> dirty connections -> announce sleep -> enter -> clocks
+//!   turn:  deadlines -> re-arm what ended -> dirty connections -> dirty files -> announce sleep -> enter -> clocks
 //!   reap:  ready -> closed -> completion queue, one by one
 //! ```
 
-use crate::buffers::{Output, Provided};
+use crate::buffers::{Provided, Stock};
+use crate::files::Files;
 use crate::memory::Region;
 use crate::outbox::Outbox;
 use crate::probe::{self, Flavour};
@@ -44,6 +45,8 @@ pub struct ShardConfig {
     pub door: Door,
     /// The bells of all shards, by shard.
     pub peers: Vec<Waker>,
+    /// The directory whose files it may open; without one it opens none.
+    pub directory: Option<OwnedFd>,
 }
 
 /// A shard's ring and all that belongs to it. Stays on the thread that started it.
@@ -54,8 +57,9 @@ pub struct Uring {
     pub(crate) flavour: Flavour,
     pub(crate) datagrams: Provided,
     pub(crate) streams: Provided,
-    pub(crate) output: Output,
+    pub(crate) output: Stock,
     pub(crate) outbox: Outbox,
+    pub(crate) files: Files,
     /// The count that a read of the eventfd leaves, then the message header of every multishot recvmsg.
     scratch: Region,
     pub(crate) sockets: Vec<datagrams::Slot>,
@@ -95,7 +99,11 @@ pub(crate) struct Gate {
 }
 
 /// The ring, with a submission that flushes by itself.
-pub(crate) struct Ring(IoUring);
+pub(crate) struct Ring {
+    pub(crate) inner: IoUring,
+    /// How often the kernel took fewer entries than there were: what was linked across the cut runs unlinked.
+    pub(crate) shortfalls: u32,
+}
 
 /// Groups of provided buffers.
 pub(crate) const DATAGRAM_GROUP: u16 = 0;
@@ -149,13 +157,16 @@ impl Uring {
         };
         let gates = config.listeners.into_iter().map(gate).collect::<io::Result<Vec<_>>>()?;
         let connections = sizing.connection_count as usize;
+        let files = Files::new(config.directory, &sizing)?;
+        let (file_count, file_buffer_count) = files.counts();
         let mut uring = Self {
             ring,
             flavour,
             datagrams: provided_datagrams,
             streams: provided_streams,
-            output: Output::new(sizing.output_count, sizing.output_bytes)?,
+            output: Stock::new(sizing.output_count, sizing.output_bytes)?,
             outbox: Outbox::new(sizing.send_to_count)?,
+            files,
             scratch,
             unarmed: sockets.len(),
             sockets,
@@ -177,9 +188,9 @@ impl Uring {
                 receive_bytes: sizing.receive_bytes,
                 output_bytes: sizing.output_bytes,
                 output_count: sizing.output_count,
-                file_count: 0,
-                file_buffer_bytes: 0,
-                file_buffer_count: 0,
+                file_count,
+                file_buffer_bytes: sizing.file_buffer_bytes,
+                file_buffer_count,
             },
             shard: config.shard,
         };
@@ -237,7 +248,7 @@ impl Uring {
     }
 
     /// Submits, runs the kernel's work for us, and waits up to `span` for a completion if it is given.
-    fn enter(&mut self, span: Option<Duration>) {
+    pub(crate) fn enter(&mut self, span: Option<Duration>) {
         let timeout = Timespec::from(span.unwrap_or_default());
         let arguments = SubmitArgs::new().timespec(&timeout);
         let submitted = self.ring.waiting();
@@ -245,18 +256,22 @@ impl Uring {
         // every entry in the queue points to memory that its request's owner keeps (regions of `self`, dropped after the
         // ring) until its completion.
         let result = unsafe {
-            self.ring.0.submitter().enter(
+            self.ring.inner.submitter().enter(
                 submitted,
                 u32::from(span.is_some()),
                 ENTER_GETEVENTS | ENTER_EXT_ARG,
                 Some(&arguments),
             )
         };
-        if let Err(error) = result {
+        match result {
+            Ok(taken) => self.ring.took(taken, submitted),
             // ETIME: nothing happened in time. EINTR: a signal. EBUSY, EAGAIN: the kernel wants completions reaped, or has
             // no memory now; what was not taken stays in the queue for the next turn.
-            let passing = matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN));
-            assert!(passing, "the ring of shard {} failed: {error}", self.shard);
+            Err(error) => {
+                let passing =
+                    matches!(error.raw_os_error(), Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN));
+                assert!(passing, "the ring of shard {} failed: {error}", self.shard);
+            }
         }
     }
 
@@ -286,6 +301,11 @@ impl Uring {
                 self.not_cancelled(Connection { index, generation }, result);
                 None
             }
+            Operation::Open => Some(self.files.opened(index, result)),
+            Operation::Write => self.files.written(index, result),
+            Operation::Sync => self.files.synced(index, result, self.ring.shortfalls),
+            Operation::Read => Some(self.files.filled(index, result)),
+            Operation::CloseFile => Some(self.files.closed(index)),
         }
     }
 }
@@ -316,11 +336,16 @@ impl Driver for Uring {
         self.expire();
         self.arm();
         self.settle();
+        self.settle_files();
         let until = until.min(self.deadline());
         let span = until.since(self.now).min(SLEEP_MAX);
         // Without a read of its eventfd in the kernel a sleeper could not be woken.
-        let idle = self.listening && self.ready.is_none() && self.closed.is_empty() && self.dirty.is_empty();
-        if idle && !span.is_zero() && self.ring.0.completion().is_empty() && self.door.may_sleep(quiet) {
+        let idle = self.listening
+            && self.ready.is_none()
+            && self.closed.is_empty()
+            && self.dirty.is_empty()
+            && self.files.dirty.is_empty();
+        if idle && !span.is_zero() && self.ring.inner.completion().is_empty() && self.door.may_sleep(quiet) {
             self.enter(Some(span));
             self.door.awake();
         } else {
@@ -338,7 +363,7 @@ impl Driver for Uring {
             if let Some(connection) = self.closed.pop_front() {
                 return Some(Completion::Closed { connection });
             }
-            let entry = self.ring.0.completion().next()?;
+            let entry = self.ring.inner.completion().next()?;
             let completion = self.translate(entry.result(), entry.flags(), entry.user_data());
             if completion.is_some() {
                 return completion;
@@ -352,6 +377,7 @@ impl Driver for Uring {
             (Pool::Datagrams, index) => self.datagrams.slice(index, datagrams::HEAD_BYTES, len),
             (Pool::Streams, index) => self.streams.slice(index, 0, len),
             (Pool::Output, index) => self.output.slice(index, len),
+            (Pool::Files, index) => self.files.buffers.slice(index, len),
         }
     }
 
@@ -362,6 +388,10 @@ impl Driver for Uring {
             (Pool::Output, index) => {
                 self.output.send(index);
                 self.output.sent(index);
+            }
+            (Pool::Files, index) => {
+                self.files.buffers.send(index);
+                self.files.buffers.sent(index);
             }
         }
     }
@@ -409,24 +439,30 @@ impl Driver for Uring {
         self.mark(connection.index);
     }
 
-    fn open(&mut self, _name: &str, _access: Access) -> Result<File, Busy> {
-        Err(Busy)
+    fn open(&mut self, name: &str, access: Access) -> Result<File, Busy> {
+        self.files.open(name, access).ok_or(Busy)
     }
 
     fn file_buffer(&mut self) -> Result<Lease, Busy> {
-        Err(Busy)
+        let index = self.files.buffers.lend().ok_or(Busy)?;
+        Ok(Pool::Files.lease(index, self.limits.file_buffer_bytes))
     }
 
-    fn write(&mut self, file: File, _offset: u64, _lease: Lease, _count: usize, _sync: bool) {
-        unreachable!("{file:?} was not opened here")
+    fn write(&mut self, file: File, offset: u64, lease: Lease, count: usize, sync: bool) {
+        let (pool, buffer) = Pool::of(&lease);
+        assert!(pool == Pool::Files, "what is written is a file buffer");
+        assert!(count <= self.limits.file_buffer_bytes as usize, "bytes within a file buffer");
+        assert!(count > 0 || sync, "something is asked");
+        self.files.write(file, offset, buffer, count as u32, sync);
     }
 
-    fn read(&mut self, file: File, _offset: u64, _count: usize) -> Result<(), Busy> {
-        unreachable!("{file:?} was not opened here")
+    fn read(&mut self, file: File, offset: u64, count: usize) -> Result<(), Busy> {
+        assert!(count > 0 && count <= self.limits.file_buffer_bytes as usize, "bytes within a file buffer");
+        self.read_file(file, offset, count as u32)
     }
 
     fn close_file(&mut self, file: File) {
-        unreachable!("{file:?} was not opened here")
+        self.files.close(file);
     }
 
     fn wake(&mut self, peer: usize) {
@@ -440,11 +476,12 @@ impl Drop for Uring {
         // the first field, is dropped.
         let _ = self
             .ring
-            .0
+            .inner
             .submitter()
             .register_sync_cancel(Some(Timespec::new().sec(1)), io_uring::types::CancelBuilder::any());
-        for fd in self.table.open_fds() {
-            // SAFETY: the place owns its descriptor, and the table is not used again.
+        self.await_files();
+        for fd in self.table.open_fds().chain(self.files.open_fds()) {
+            // SAFETY: the place owns its descriptor, and the tables are not used again.
             unsafe { libc::close(fd) };
         }
     }
@@ -483,29 +520,47 @@ impl Opened {
         let datagram_bytes = sizing.receive_bytes + datagrams::HEAD_BYTES as u32;
         let datagrams = Provided::register(&submitter, DATAGRAM_GROUP, sizing.datagram_count, datagram_bytes)?;
         let streams = Provided::register(&submitter, STREAM_GROUP, sizing.receive_count, sizing.receive_bytes)?;
-        Ok(Self { ring: Ring(ring), flavour, datagrams, streams })
+        Ok(Self { ring: Ring::new(ring), flavour, datagrams, streams })
     }
 }
 
 impl Ring {
+    pub(crate) const fn new(inner: IoUring) -> Self {
+        Self { inner, shortfalls: 0 }
+    }
+
     /// Adds an entry, flushing the queue if it is full; false if the kernel takes none now.
     pub(crate) fn push(&mut self, entry: &squeue::Entry) -> bool {
+        self.push_linked(std::slice::from_ref(entry))
+    }
+
+    /// Adds all entries of a chain or none. All but the last must say that they are linked.
+    pub(crate) fn push_linked(&mut self, chain: &[squeue::Entry]) -> bool {
         for _ in 0..2 {
             // SAFETY: what an entry points to is memory of the `Uring` that this ring belongs to: regions that never move,
             // in hands that do not touch it before the completion.
-            if unsafe { self.0.submission().push(entry) }.is_ok() {
+            if unsafe { self.inner.submission().push_multiple(chain) }.is_ok() {
                 return true;
             }
-            if self.0.submit().is_err() {
-                return false;
+            let waiting = self.waiting();
+            match self.inner.submit() {
+                Ok(taken) => self.took(taken, waiting),
+                Err(_) => return false,
             }
         }
         false
     }
 
+    /// A chain ends with the submission it is in, so one that was cut there is two.
+    const fn took(&mut self, taken: usize, waiting: u32) {
+        if taken < waiting as usize {
+            self.shortfalls = self.shortfalls.wrapping_add(1);
+        }
+    }
+
     /// Entries that the kernel has not taken.
     fn waiting(&mut self) -> u32 {
-        let mut queue = self.0.submission();
+        let mut queue = self.inner.submission();
         queue.sync();
         queue.len() as u32
     }
@@ -513,7 +568,7 @@ impl Ring {
 
 impl std::fmt::Debug for Ring {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_tuple("Ring").field(&self.0.as_raw_fd()).finish()
+        out.debug_tuple("Ring").field(&self.inner.as_raw_fd()).finish()
     }
 }
 
@@ -523,6 +578,7 @@ pub(crate) enum Pool {
     Datagrams = 0,
     Streams = 1,
     Output = 2,
+    Files = 3,
 }
 
 impl Pool {
@@ -530,12 +586,12 @@ impl Pool {
         Lease { index: (self as u32) << 30 | index, len }
     }
 
-    fn of(lease: &Lease) -> (Self, u32) {
+    pub(crate) const fn of(lease: &Lease) -> (Self, u32) {
         let pool = match lease.index >> 30 {
             0 => Self::Datagrams,
             1 => Self::Streams,
             2 => Self::Output,
-            _ => unreachable!("no such pool makes leases"),
+            _ => Self::Files,
         };
         (pool, lease.index & 0x3FFF_FFFF)
     }

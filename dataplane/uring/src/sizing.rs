@@ -10,6 +10,8 @@
 
 use std::fmt;
 
+const PAGE: u64 = 4096;
+
 /// What this process may have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HostLimits {
@@ -42,10 +44,17 @@ pub struct Wanted {
     pub output_bytes: u32,
     /// Datagrams that may be on their way out per shard.
     pub send_to_count: u32,
+    /// Files that may be open per shard.
+    pub file_count: u32,
+    /// Buffers for writing and reading files per shard.
+    pub file_buffer_count: u32,
+    /// Bytes of such a buffer, whole pages.
+    pub file_buffer_bytes: u32,
 }
 
 impl Default for Wanted {
-    /// A shard of a large machine: one TLS record fits an output buffer, one packet forwarder's burst a datagram buffer.
+    /// A shard of a large machine: one TLS record fits an output buffer, one packet forwarder's burst a datagram buffer,
+    /// and what a turn has to store a file buffer.
     fn default() -> Self {
         Self {
             connection_count: 1_000_000,
@@ -58,6 +67,9 @@ impl Default for Wanted {
             output_count: 1024,
             output_bytes: 17 * 1024,
             send_to_count: 1024,
+            file_count: 64,
+            file_buffer_count: 16,
+            file_buffer_bytes: 256 * 1024,
         }
     }
 }
@@ -81,6 +93,12 @@ pub struct Sizing {
     pub output_bytes: u32,
     /// Datagrams that may be on their way out.
     pub send_to_count: u32,
+    /// Files that may be open.
+    pub file_count: u32,
+    /// Buffers for writing and reading files.
+    pub file_buffer_count: u32,
+    /// Bytes of such a buffer, whole pages.
+    pub file_buffer_bytes: u32,
     /// TCP connections.
     pub connection_count: u32,
     /// The limits that were met.
@@ -130,6 +148,9 @@ impl Sizing {
             output_count: wanted.output_count,
             output_bytes: wanted.output_bytes,
             send_to_count: wanted.send_to_count,
+            file_count: 0,
+            file_buffer_count: wanted.file_buffer_count,
+            file_buffer_bytes: wanted.file_buffer_bytes.next_multiple_of(PAGE as u32),
             connection_count: 0,
             host,
             shard_count,
@@ -147,13 +168,17 @@ impl Sizing {
             }
         }
         let spare = host.nofile.saturating_sub(u64::from(wanted.descriptors_kept));
-        let each = u64::from(wanted.connection_count).min(spare) / u64::from(shard_count);
+        // Files are few and come first, but never take more than half.
+        let files = u64::from(wanted.file_count).min(spare / 2 / u64::from(shard_count));
+        sizing.file_count = files.min(u64::from(u16::MAX)) as u32;
+        let left = spare - u64::from(sizing.file_count) * u64::from(shard_count);
+        let each = u64::from(wanted.connection_count).min(left) / u64::from(shard_count);
         sizing.connection_count = each.min(crate::tag::INDEX_COUNT_MAX as u64) as u32;
-        if sizing.connection_count == 0 {
+        if sizing.connection_count == 0 || (sizing.file_count == 0 && wanted.file_count > 0) {
             return Err(format!(
-                "RLIMIT_NOFILE of {} leaves no connection: raise it above {} (ulimit -n)",
+                "RLIMIT_NOFILE of {} leaves no connection or file: raise it above {} (ulimit -n)",
                 host.nofile,
-                u64::from(wanted.descriptors_kept) + u64::from(shard_count)
+                u64::from(wanted.descriptors_kept) + 2 * u64::from(shard_count)
             ));
         }
         Ok(sizing)
@@ -162,7 +187,6 @@ impl Sizing {
     /// Bytes of one shard that count as locked: queue entries and buffer ring entries, in whole pages.
     #[must_use]
     pub const fn locked_bytes(&self) -> u64 {
-        const PAGE: u64 = 4096;
         // The head of a ring's shared memory (heads, tails, flags) takes less than another page.
         let queues = (self.submission_entries as u64 * 64).next_multiple_of(PAGE)
             + (self.completion_entries as u64 * 16 + 1024).next_multiple_of(PAGE);
@@ -201,8 +225,8 @@ impl fmt::Display for Sizing {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             out,
-            "{} shards, each: ring {}/{}, {} datagram and {} receive buffers of {} B, {} output buffers of {} B, {} connections; \
-             {} KiB locked in all, of ",
+            "{} shards, each: ring {}/{}, {} datagram and {} receive buffers of {} B, {} output buffers of {} B, {} connections, \
+             {} files, {} file buffers of {} B; {} KiB locked in all, of ",
             self.shard_count,
             self.submission_entries,
             self.completion_entries,
@@ -212,6 +236,9 @@ impl fmt::Display for Sizing {
             self.output_count,
             self.output_bytes,
             self.connection_count,
+            self.file_count,
+            self.file_buffer_count,
+            self.file_buffer_bytes,
             self.locked_bytes() * u64::from(self.shard_count) / 1024,
         )?;
         match self.host.memlock_bytes {
@@ -254,7 +281,8 @@ mod tests {
         if let Some(bytes) = memlock_bytes {
             assert!(sizing.locked_bytes() * u64::from(shard_count) <= bytes / 2, "{sizing}");
         }
-        assert!(u64::from(sizing.connection_count) * u64::from(shard_count) + 512 <= nofile, "{sizing}");
+        let descriptors = u64::from(sizing.connection_count + sizing.file_count) * u64::from(shard_count);
+        assert!(descriptors + 512 <= nofile && sizing.file_count > 0, "{sizing}");
         for entries in
             [sizing.submission_entries, sizing.completion_entries, sizing.datagram_count, sizing.receive_count]
         {
@@ -268,9 +296,11 @@ mod tests {
         let plenty = check(None, 2_000_000, 4).expect("plenty");
         assert_eq!((plenty.submission_entries, plenty.connection_count), (1024, 250_000));
         let usual = check(Some(8 << 20), 20_000, 2).expect("the usual limits hold two shards");
-        assert_eq!((usual.submission_entries, usual.completion_entries, usual.connection_count), (1024, 8192, 9744));
+        assert_eq!((usual.submission_entries, usual.completion_entries, usual.connection_count), (1024, 8192, 9680));
+        assert_eq!((usual.file_count, usual.file_buffer_count, usual.file_buffer_bytes), (64, 16, 262_144));
         check(Some(8 << 20), 20_000, 64).expect("and 64 smaller ones");
-        check(Some(1 << 20), 1024, 8).expect("and 8 in one MiB");
+        let narrow = check(Some(1 << 20), 1024, 8).expect("and 8 in one MiB");
+        assert_eq!((narrow.file_count, narrow.connection_count), (32, 32), "half of the descriptors at most");
     }
 
     #[test]

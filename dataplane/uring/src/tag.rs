@@ -20,6 +20,16 @@ pub(crate) enum Operation {
     Send = 6,
     /// A cancellation that found nothing to cancel; its target tells its own end.
     Cancel = 7,
+    /// A file's openat.
+    Open = 8,
+    /// A file's write, up to its end or less.
+    Write = 9,
+    /// A file's fdatasync, linked to a write or alone.
+    Sync = 10,
+    /// A read of a file; the index is its buffer.
+    Read = 11,
+    /// A file's close.
+    CloseFile = 12,
 }
 
 /// Places that fit a tag.
@@ -39,6 +49,11 @@ pub(crate) const fn decode(tag: u64) -> Option<(Operation, u32, u32)> {
         5 => Operation::Receive,
         6 => Operation::Send,
         7 => Operation::Cancel,
+        8 => Operation::Open,
+        9 => Operation::Write,
+        10 => Operation::Sync,
+        11 => Operation::Read,
+        12 => Operation::CloseFile,
         _ => return None,
     };
     Some((operation, (tag >> 32) as u32 & 0x00FF_FFFF, tag as u32))
@@ -50,9 +65,16 @@ mod tests {
 
     #[test]
     fn comes_back_as_it_went() {
-        for (operation, index, generation) in
-            [(Operation::Wake, 0, 0), (Operation::Receive, 0x00FF_FFFF, u32::MAX), (Operation::Cancel, 77, 1)]
-        {
+        for (operation, index, generation) in [
+            (Operation::Wake, 0, 0),
+            (Operation::Receive, 0x00FF_FFFF, u32::MAX),
+            (Operation::Cancel, 77, 1),
+            (Operation::Open, 3, 65_535),
+            (Operation::Write, 1, 2),
+            (Operation::Sync, 1, 2),
+            (Operation::Read, 15, 0),
+            (Operation::CloseFile, 63, 9),
+        ] {
             assert_eq!(decode(encode(operation, index, generation)), Some((operation, index, generation)));
         }
         assert_eq!(decode(0), None);

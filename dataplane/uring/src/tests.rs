@@ -1,8 +1,11 @@
-//! What only the inside can choose: the flavour of the ring.
+//! What only the inside can choose or see: the flavour of the ring, and how entries get into it.
 
+use crate::reactor::Ring;
 use crate::{Flavour, HostLimits, ShardConfig, Sizing, Uring, Wanted, doors, probe, tcp_listeners};
 use base::Monotonic;
-use driver::{Completion, Driver, Listener};
+use driver::{Access, Completion, Driver, File, FileFault, Listener};
+use io_uring::types::Fd;
+use io_uring::{opcode, squeue};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
@@ -14,7 +17,8 @@ fn check(flavour: Flavour) {
     let sizing = Sizing::from_limits(HostLimits::read(), 1, wanted).expect("sizing");
     let (mut doors, peers) = doors(1).expect("doors");
     let listeners = vec![(Listener(0), fds.remove(0))];
-    let config = ShardConfig { shard: 0, sockets: Vec::new(), listeners, sizing, door: doors.remove(0), peers };
+    let door = doors.remove(0);
+    let config = ShardConfig { shard: 0, sockets: Vec::new(), listeners, sizing, door, peers, directory: None };
     let mut uring = Uring::start_as(config, Some(flavour)).expect("shard starts");
     assert_eq!(uring.flavour(), flavour);
     let client = std::thread::spawn(move || {
@@ -69,4 +73,103 @@ fn every_flavour_echoes() {
 fn this_host_is_supported() {
     let support = probe().expect("tests need io_uring");
     assert!(support.to_string().starts_with("io_uring of Linux "), "{support}");
+}
+
+/// However full the queue is, a chain enters whole: a write that fails takes the sync behind it along, which only a link does.
+#[test]
+fn a_chain_is_never_split() {
+    const ENTRIES: u32 = 8;
+    let (inner, _) = crate::probe::build(ENTRIES, 64).expect("a ring");
+    let mut ring = Ring::new(inner);
+    for before in 0..=ENTRIES {
+        for _ in 0..before {
+            assert!(ring.push(&opcode::Nop::new().build().user_data(0)));
+        }
+        let bytes = [0; 8];
+        let write = opcode::Write::new(Fd(-1), bytes.as_ptr(), 8).build().user_data(1);
+        let sync = opcode::Fsync::new(Fd(0)).build().user_data(2);
+        assert!(ring.push_linked(&[write.flags(squeue::Flags::IO_LINK), sync]));
+        ring.inner.submit_and_wait(before as usize + 2).expect("submitted");
+        let mut told: Vec<(u64, i32)> =
+            ring.inner.completion().map(|entry| (entry.user_data(), entry.result())).collect();
+        told.retain(|(user_data, _)| *user_data > 0);
+        told.sort_unstable();
+        assert_eq!(told, [(1, -libc::EBADF), (2, -libc::ECANCELED)], "behind {before} others");
+        assert_eq!(ring.shortfalls, 0);
+    }
+}
+
+/// A shard over a directory with one empty file, which is open.
+fn over_a_file() -> (Uring, File, tempfile::TempDir) {
+    let home = tempfile::tempdir().expect("a directory");
+    std::fs::write(home.path().join("file"), b"").expect("a file");
+    let directory = std::fs::File::open(home.path()).expect("the directory");
+    let wanted = Wanted { connection_count: 8, descriptors_kept: 0, receive_count: 64, ..Wanted::default() };
+    let sizing = Sizing::from_limits(HostLimits::read(), 1, wanted).expect("sizing");
+    let (mut doors, peers) = doors(1).expect("doors");
+    let config = ShardConfig {
+        shard: 0,
+        sockets: Vec::new(),
+        listeners: Vec::new(),
+        sizing,
+        door: doors.remove(0),
+        peers,
+        directory: Some(directory.into()),
+    };
+    let mut uring = Uring::start(config).expect("shard starts");
+    let file = uring.open("file", Access::Write).expect("a place");
+    let opened = next(&mut uring);
+    assert!(matches!(opened, Completion::Opened { outcome: Ok(()), .. }), "{opened:?}");
+    (uring, file, home)
+}
+
+fn next(uring: &mut Uring) -> Completion {
+    loop {
+        uring.turn(Monotonic::NEVER, &mut || true);
+        if let Some(completion) = uring.reap() {
+            return completion;
+        }
+    }
+}
+
+/// Asks for ten bytes at 100 with a sync, and makes the kernel's answers to it up. What is left to do is then really done.
+fn answered(write: i32, sync: i32, short_submission: bool) -> (Result<(), FileFault>, Vec<u8>) {
+    let (mut uring, file, home) = over_a_file();
+    let lease = uring.file_buffer().expect("a buffer");
+    uring.bytes(&lease)[..10].copy_from_slice(b"0123456789");
+    uring.write(file, 100, lease, 10, true);
+    uring.files.pretend_asked(file, uring.ring.shortfalls);
+    uring.ring.shortfalls += u32::from(short_submission);
+    let shortfalls = uring.ring.shortfalls;
+    let first = uring.files.written(u32::from(file.index), write);
+    assert!(first.is_none(), "the sync is still to come");
+    let second = uring.files.synced(u32::from(file.index), sync, shortfalls);
+    let was_told = second.is_some();
+    let Completion::Written { outcome, .. } = second.unwrap_or_else(|| next(&mut uring)) else { panic!("not that") };
+    assert!(uring.reap().is_none() && uring.files.dirty.len() <= 1, "told once");
+    let content = std::fs::read(home.path().join("file")).expect("the file");
+    assert!(!was_told || content.is_empty(), "what is told is not asked again");
+    (outcome, content)
+}
+
+#[test]
+fn what_is_left_of_a_write_is_done_and_no_more() {
+    let cancelled = -libc::ECANCELED;
+    let nothing = Vec::new();
+    // All of it, and synced.
+    assert_eq!(answered(10, 0, false), (Ok(()), nothing.clone()));
+    // A short write: the rest, and then the sync that was cancelled.
+    assert_eq!(answered(4, cancelled, false), (Ok(()), [&[0; 104][..], b"456789"].concat()));
+    // A signal, or a moment without memory: all of it again.
+    for errno in [libc::EINTR, libc::EAGAIN] {
+        assert_eq!(answered(-errno, cancelled, false), (Ok(()), [&[0; 100][..], b"0123456789"].concat()));
+    }
+    // A failed write takes its sync along; a failed sync is told as one.
+    assert_eq!(answered(-libc::ENOSPC, cancelled, false), (Err(FileFault::Write(libc::ENOSPC)), nothing.clone()));
+    assert_eq!(answered(10, -libc::EIO, false), (Err(FileFault::Sync(libc::EIO)), nothing.clone()));
+    assert_eq!(answered(0, cancelled, false), (Err(FileFault::Write(libc::EIO)), nothing.clone()));
+    // The link was cut: the sync ran beside the write and says nothing, however it went with the bytes.
+    assert_eq!(answered(10, 0, true), (Ok(()), nothing.clone()), "synced once more");
+    assert_eq!(answered(4, 0, true), (Ok(()), [&[0; 104][..], b"456789"].concat()));
+    assert_eq!(answered(4, -libc::EIO, true), (Err(FileFault::Write(libc::EIO)), nothing));
 }

@@ -1,10 +1,10 @@
-//! A serving shard neither allocates nor frees: datagrams, connections, sends, ends and wake-ups, all of it counted.
+//! A serving shard neither allocates nor frees: datagrams, connections, sends, ends, wake-ups and files, all of it counted.
 
 mod common;
 
 use base::Eui64;
-use common::{SMALL, shard, turn_for};
-use driver::{Completion, Driver, Listener, Socket};
+use common::{SMALL, shard, shard_in, turn_for};
+use driver::{Access, Completion, Driver, File, Listener, Socket};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream, UdpSocket};
 use std::sync::Arc;
@@ -81,4 +81,66 @@ fn serving_needs_no_heap() {
     let (strays, served, ended) = serving.join().expect("shard ends");
     assert_eq!((served, ended), (600, 60));
     assert_eq!(strays, 0);
+}
+
+#[test]
+fn ten_thousand_stored_writes_need_no_heap() {
+    const WRITES: u64 = 10_000;
+    let home = tempfile::tempdir().expect("a directory");
+    for name in ["even", "odd"] {
+        std::fs::write(home.path().join(name), vec![0; 1 << 20]).expect("a segment made ahead");
+    }
+    let directory = std::fs::File::open(home.path()).expect("the directory");
+    let (mut uring, _) = shard_in(Some(directory.into()), SMALL, Vec::new(), Vec::new());
+    let (mut written, mut read, mut opened, mut closed) = (0u64, 0u64, 0u64, 0u64);
+    let ask = |uring: &mut uring::Uring, file: File, number: u64| {
+        let lease = uring.file_buffer().expect("a buffer");
+        uring.bytes(&lease)[..8].copy_from_slice(&number.to_le_bytes());
+        uring.write(file, number % 100_000 * 8, lease, 8, true);
+    };
+    let start = std::time::Instant::now();
+    alloc_guard::serving(true);
+    for name in ["even", "odd"] {
+        uring.open(name, Access::Write).expect("a place");
+    }
+    while closed < 2 {
+        assert!(start.elapsed() < Duration::from_secs(120), "{written} written, {read} read, {opened} opened");
+        turn_for(&mut uring, Duration::from_millis(100));
+        while let Some(completion) = uring.reap() {
+            match completion {
+                Completion::Opened { file, outcome } => {
+                    outcome.expect("it is there");
+                    opened += 1;
+                    ask(&mut uring, file, 0);
+                }
+                Completion::Written { file, outcome } => {
+                    outcome.expect("stored");
+                    written += 1;
+                    if written >= WRITES {
+                        uring.close_file(file);
+                        continue;
+                    }
+                    // Every hundredth closes its file and opens it again.
+                    if written.is_multiple_of(100) {
+                        uring.close_file(file);
+                    } else {
+                        uring.read(file, 0, 4096).expect("a buffer");
+                        ask(&mut uring, file, written);
+                    }
+                }
+                Completion::Read { outcome, .. } => {
+                    uring.release(outcome.expect("readable"));
+                    read += 1;
+                }
+                Completion::FileClosed { file } if written < WRITES => {
+                    uring.open(if file.index == 0 { "even" } else { "odd" }, Access::Write).expect("a place");
+                }
+                Completion::FileClosed { .. } => closed += 1,
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+    }
+    alloc_guard::serving(false);
+    assert!(written >= WRITES && read > WRITES * 9 / 10 && opened > 50, "{written} {read} {opened}");
+    assert_eq!(alloc_guard::strays(), 0);
 }

@@ -62,7 +62,8 @@ fn serve(port: u16, owner_count: usize, clients: impl FnOnce(SocketAddr)) -> Soc
         .map(|(shard, (sockets, door))| {
             let (stop, peers) = (stop.clone(), peers.clone());
             std::thread::spawn(move || {
-                let config = ShardConfig { shard, sockets, listeners: Vec::new(), sizing, door, peers };
+                let config =
+                    ShardConfig { shard, sockets, listeners: Vec::new(), sizing, door, peers, directory: None };
                 answer(Uring::start(config).expect("shard starts"), shard as u8, &stop);
             })
         })

@@ -87,8 +87,15 @@ fn shards_wake_each_other() {
             let (cells, peers) = (cells.clone(), peers.clone());
             std::thread::spawn(move || {
                 uring::pin_to_core(index).expect("pinned");
-                let config =
-                    ShardConfig { shard: index, sockets: Vec::new(), listeners: Vec::new(), sizing, door, peers };
+                let config = ShardConfig {
+                    shard: index,
+                    sockets: Vec::new(),
+                    listeners: Vec::new(),
+                    sizing,
+                    door,
+                    peers,
+                    directory: None,
+                };
                 let mut uring = Uring::start(config).expect("shard starts");
                 for round in 1..=ROUNDS {
                     if index == 0 {

@@ -22,6 +22,9 @@ pub(crate) const SMALL: Wanted = Wanted {
     output_count: 64,
     output_bytes: 8192,
     send_to_count: 256,
+    file_count: 8,
+    file_buffer_count: 8,
+    file_buffer_bytes: 16_384,
 };
 
 /// A shard on the calling thread, and its waker.
@@ -30,11 +33,22 @@ pub(crate) fn shard(
     sockets: Vec<(Socket, OwnedFd)>,
     listeners: Vec<(Listener, OwnedFd)>,
 ) -> (Uring, Waker) {
+    shard_in(None, wanted, sockets, listeners)
+}
+
+/// The same with a directory.
+pub(crate) fn shard_in(
+    directory: Option<OwnedFd>,
+    wanted: Wanted,
+    sockets: Vec<(Socket, OwnedFd)>,
+    listeners: Vec<(Listener, OwnedFd)>,
+) -> (Uring, Waker) {
     let sizing = Sizing::from_limits(HostLimits::read(), 1, wanted).expect("limits hold one small shard");
     let (mut doors, peers) = uring::doors(1).expect("doors");
     let waker = peers[0].clone();
     let door = doors.remove(0);
-    let uring = Uring::start(ShardConfig { shard: 0, sockets, listeners, sizing, door, peers }).expect("shard starts");
+    let config = ShardConfig { shard: 0, sockets, listeners, sizing, door, peers, directory };
+    let uring = Uring::start(config).expect("shard starts");
     (uring, waker)
 }
 
