@@ -5,6 +5,7 @@
 //! serves. Why it is as it is: `dataplane/decisions/0006-the-journal.md`.
 
 mod catalog;
+mod cursor;
 mod info;
 mod log;
 mod position;
@@ -14,6 +15,7 @@ mod scan;
 mod segment;
 
 pub use catalog::{Catalog, Gap, Part, Retention};
+pub use cursor::{BadCursor, CURSOR_BYTES_MAX, Cursor, CursorBody, Cursors, GROUP_BYTES_MAX};
 pub use info::SegmentInfo;
 pub use log::{Appended, Fault, Full, Limits, Log, Tail, Write};
 pub use position::{ALIGN_BYTES, LOG_COUNT_MAX, OFFSET_END, Position};
