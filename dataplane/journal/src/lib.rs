@@ -6,6 +6,7 @@
 
 mod catalog;
 mod cursor;
+mod feed;
 mod info;
 mod log;
 mod position;
@@ -16,6 +17,7 @@ mod segment;
 
 pub use catalog::{Catalog, Gap, Part, Retention};
 pub use cursor::{BadCursor, CURSOR_BYTES_MAX, Cursor, CursorBody, Cursors, GROUP_BYTES_MAX};
+pub use feed::{Flight, FlightLimits, Flights, NotRetried, WindowFull};
 pub use info::SegmentInfo;
 pub use log::{Appended, Fault, Full, Limits, Log, Tail, Write};
 pub use position::{ALIGN_BYTES, LOG_COUNT_MAX, OFFSET_END, Position};
