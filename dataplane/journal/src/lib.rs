@@ -7,6 +7,7 @@
 mod catalog;
 mod cursor;
 mod feed;
+pub mod fuzzing;
 mod info;
 mod log;
 mod position;

@@ -246,6 +246,17 @@ fn a_lost_page_is_damage_if_a_mark_says_so() {
 }
 
 #[test]
+fn a_mark_cannot_speak_of_what_stands_behind_it() {
+    for stored in [HEADER.end, BASE + 4] {
+        let mut segment = Segment { bytes: Vec::new(), places: Vec::new() };
+        segment.push(Record::mark(&stored.to_le_bytes(), false, UnixMicros(1)));
+        segment.bytes.resize(ROOM, 0);
+        let read = read(&segment.bytes, Extent::whole(&HEADER), 100);
+        assert_eq!((read.served, read.corrupt), (segment.places, vec![]));
+    }
+}
+
+#[test]
 fn a_crowd_of_heads_is_passed_in_bounded_work() {
     // Every eighth byte begins a head that claims the longest body there is.
     let header = Header { end: BASE + (1 << 21), ..HEADER };
