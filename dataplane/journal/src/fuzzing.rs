@@ -44,16 +44,16 @@ mod tests {
 
     #[test]
     fn flights() {
-        check(super::flights, 200000, 900);
+        check(super::flights, 3000, 600);
     }
 
     #[test]
     fn log() {
-        check(super::log, 12000, 2500);
+        check(super::log, 400, 1500);
     }
 
     #[test]
     fn scan() {
-        check(super::scan, 300000, 400);
+        check(super::scan, 6000, 300);
     }
 }

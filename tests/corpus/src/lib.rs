@@ -36,6 +36,9 @@ macro_rules! targets {
 targets! {
     contract_frames: contract::fuzzing::frames,
     emit_template: |bytes| emit::fuzzing::template(bytes, &event::SCHEMA),
+    journal_flights: journal::fuzzing::flights,
+    journal_log: journal::fuzzing::log,
+    journal_scan: journal::fuzzing::scan,
     lorawan_downlink_commands: lorawan::fuzzing::downlink_commands,
     lorawan_fcnt: lorawan::fuzzing::fcnt,
     lorawan_join_accept: lorawan::fuzzing::join_accept,
