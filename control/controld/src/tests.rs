@@ -132,7 +132,7 @@ fn obey(held: &mut Held, message: ToDataplane, socket: &mut UnixStream) {
             say(0, from_dataplane::Body::Happened(happened));
             return say(request, from_dataplane::Body::Enqueued(Enqueued { id: 5, error }));
         }
-        to_dataplane::Body::Flush(_) => return,
+        _ => return,
     };
     held.revision = in_force;
     for shard in 0..SHARDS {

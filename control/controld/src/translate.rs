@@ -31,6 +31,7 @@ pub(crate) fn queries(query: &said::Query) -> Vec<v1::Query> {
         devices: part(&query.devices, index, |eui| eui.to_u64()),
         gateways: part(&query.gateways, index, |eui| eui.to_u64()),
         streams: part(&query.streams, index, |id| *id),
+        journal: false,
     };
     (0..count).map(one).collect()
 }

@@ -212,7 +212,7 @@ impl Dataplane {
                 let enqueued = Enqueued { id: enqueue.dev_eui, error: String::new() };
                 self.answer(request, from_dataplane::Body::Enqueued(enqueued));
             }
-            to_dataplane::Body::Query(_) | to_dataplane::Body::Flush(_) => {}
+            _ => {}
         }
     }
 }
