@@ -11,7 +11,8 @@ use crate::view::{ListParams, Page, View, rfc3339};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use model::{
-    Application, Bounded, Copies, Fault, Faults, Format, Level, Name, Stream, StreamId, Tenant, TenantId, WhenFull,
+    Accept, Application, Bounded, Copies, Delivery, Durable, Fault, Faults, Format, Level, Name, RetentionBytes,
+    Stream, StreamId, Tenant, TenantId, WhenFull,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -73,6 +74,37 @@ pub(crate) struct StreamBody {
     /// Connections per shard; no limit if absent.
     #[serde(default)]
     connection_count_max: Option<u32>,
+    /// Whether its messages are kept until each group of its consumers has acknowledged them: live (they are not) or
+    /// durable. May be changed while messages flow. The fields below are for durable streams.
+    #[serde(default = "live")]
+    delivery: String,
+    /// What acceptance (a LoRaWAN ACK, a join-accept) waits for: disk, so that the message survives power loss, or memory,
+    /// so that it survives the process; disk if absent.
+    #[serde(default)]
+    accept: Option<String>,
+    /// Seconds that messages are kept, 60 to 315360000; 604800, a week, if absent.
+    #[serde(default)]
+    retention_s: Option<u32>,
+    /// Bytes that are kept at most, 1048576 to 1125899906842624; 10 GiB if absent or 0.
+    #[serde(default)]
+    retention_bytes: Option<u64>,
+    /// Messages that one session may have unacknowledged, 1 to 4096; 256 if absent.
+    #[serde(default)]
+    in_flight_max: Option<u32>,
+    /// Deliveries of one message before it is a dead letter, 1 to 100; 5 if absent.
+    #[serde(default)]
+    attempts_max: Option<u32>,
+    /// Seconds before a refused message is delivered again, 0 to 86400; 10 if absent.
+    #[serde(default)]
+    retry_s: Option<u32>,
+    /// Seconds before an unacknowledged message is delivered again, 5 to 86400; if absent or 0, only when its session has
+    /// ended.
+    #[serde(default)]
+    ack_timeout_s: Option<u32>,
+}
+
+fn live() -> String {
+    Delivery::Live.name().into()
 }
 
 fn all() -> String {
@@ -180,6 +212,7 @@ impl Resource for Stream {
         let queue_bytes_max = faults.keep_if("queue_bytes_max", body.queue_bytes_max, Bounded::new);
         let ping_interval_s = faults.keep_if("ping_interval_s", body.ping_interval_s, Bounded::new);
         let connection_count_max = faults.keep_if("connection_count_max", body.connection_count_max, Bounded::new);
+        let delivery = delivery(&body, before, &mut faults);
         let format = format(&body).map_err(|fault| faults.0.push(fault)).ok();
         let level = level(&body, who, reader, &mut tenant)?.map_err(|fault| {
             if faults.0.iter().all(|known| known.field != fault.field) {
@@ -202,6 +235,7 @@ impl Resource for Stream {
                 when_full,
                 ping_interval_s,
                 connection_count_max,
+                delivery,
             }),
             _ => Err(faults.into()),
         }
@@ -217,6 +251,7 @@ impl Resource for Stream {
             Format::Shipped(name) => (Some(name.clone()), BTreeMap::new()),
             Format::Own(templates) => (None, templates.clone()),
         };
+        let durable = self.delivery.durable();
         Ok(StreamBody {
             tenant: tenant.map(|uid| uid.to_string()),
             name: self.name.to_string(),
@@ -235,7 +270,51 @@ impl Resource for Stream {
             when_full: self.when_full.name().into(),
             ping_interval_s: self.ping_interval_s.map(Bounded::value),
             connection_count_max: self.connection_count_max.map(Bounded::value),
+            delivery: self.delivery.name().into(),
+            accept: durable.map(|durable| durable.accept.name().into()),
+            retention_s: durable.and_then(|durable| durable.retention_s.map(Bounded::value)),
+            retention_bytes: durable.and_then(|durable| durable.retention_bytes.map(RetentionBytes::value)),
+            in_flight_max: durable.and_then(|durable| durable.in_flight_max.map(Bounded::value)),
+            attempts_max: durable.and_then(|durable| durable.attempts_max.map(Bounded::value)),
+            retry_s: durable.and_then(|durable| durable.retry_s.map(Bounded::value)),
+            ack_timeout_s: durable.and_then(|durable| durable.ack_timeout_s.map(Bounded::value)),
         })
+    }
+}
+
+fn delivery(body: &StreamBody, before: Option<&Stream>, faults: &mut Faults) -> Delivery {
+    let said = Durable {
+        accept: faults.keep_if("accept", body.accept.as_deref(), Accept::parse).unwrap_or_default(),
+        retention_s: faults.keep_if("retention_s", body.retention_s, Bounded::new),
+        retention_bytes: faults.keep_if(
+            "retention_bytes",
+            body.retention_bytes.filter(|bytes| *bytes != 0),
+            RetentionBytes::new,
+        ),
+        in_flight_max: faults.keep_if("in_flight_max", body.in_flight_max, Bounded::new),
+        attempts_max: faults.keep_if("attempts_max", body.attempts_max, Bounded::new),
+        retry_s: faults.keep_if("retry_s", body.retry_s, Bounded::new),
+        ack_timeout_s: faults.keep_if(
+            "ack_timeout_s",
+            body.ack_timeout_s.filter(|seconds| *seconds != 0),
+            Bounded::new,
+        ),
+    };
+    match body.delivery.as_str() {
+        "durable" => Delivery::Durable(said),
+        "live" => {
+            // What a stream had while it was durable comes along when it is patched, or written as it was read.
+            let had = before.and_then(|before| before.delivery.durable()).copied().unwrap_or_default();
+            let is_news = |field: &&str| said.differences(&had).any(|other| other == *field);
+            for field in said.differences(&Durable::default()).filter(is_news) {
+                faults.push(field, "is for durable streams only");
+            }
+            Delivery::Live
+        }
+        _ => {
+            faults.push("delivery", "must be live or durable");
+            Delivery::Live
+        }
     }
 }
 
