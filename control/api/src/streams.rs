@@ -1,13 +1,13 @@
 //! Streams, with their connections and counters.
 
 use crate::auth::Who;
-use crate::dataplane::{Query, StreamState};
+use crate::dataplane::{LinkStatus, Query, StreamState};
 use crate::input::{Params, UidPath, own_eui};
 use crate::openapi::Failed;
 use crate::problem::Problem;
 use crate::resource::{self, Resource, find, refer, writers};
 use crate::state::{Api, Shared, tagged};
-use crate::view::{ListParams, Page, View, rfc3339};
+use crate::view::{ListParams, Page, View, rfc3339, seen};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use model::{
@@ -145,6 +145,35 @@ pub(crate) struct StreamLive {
     drops: BTreeMap<String, u64>,
     /// Downlinks that came in.
     downlinks: u64,
+    /// Durable streams: groups of consumers that share its messages.
+    groups: Vec<GroupLive>,
+    /// Durable streams: bytes that are kept.
+    retained_bytes: u64,
+    /// When the oldest message that is kept happened; RFC 3339.
+    retained_oldest: Option<String>,
+    /// Messages that should have been kept and the disk did not take.
+    not_stored: u64,
+}
+
+/// A group of consumers of a durable stream.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct GroupLive {
+    /// Its name.
+    group: String,
+    /// Messages that it has not acknowledged; 0 if that is not known.
+    lag_messages: u64,
+    /// Their bytes.
+    lag_bytes: u64,
+    /// Messages that were sent and are not acknowledged.
+    in_flight: u32,
+    /// Its sessions.
+    sessions: u32,
+    /// Messages that were delivered again.
+    redelivered: u64,
+    /// Dead letters that wait to be put back.
+    dead_letters: u64,
+    /// When the oldest message that it has not acknowledged happened; RFC 3339.
+    oldest: Option<String>,
 }
 
 /// One connection.
@@ -174,12 +203,26 @@ impl From<StreamState> for StreamLive {
             dropped: connection.dropped,
             queued_bytes: connection.queued_bytes,
         };
+        let group = |group: crate::dataplane::GroupState| GroupLive {
+            group: group.group,
+            lag_messages: group.lag_messages,
+            lag_bytes: group.lag_bytes,
+            in_flight: group.in_flight,
+            sessions: group.sessions,
+            redelivered: group.redelivered,
+            dead_letters: group.dead_letters,
+            oldest: seen(group.oldest_us),
+        };
         Self {
             connections: state.connections.into_iter().map(connection).collect(),
             delivered: state.delivered,
             delivered_bytes: state.delivered_bytes,
             drops: state.drops,
             downlinks: state.downlinks,
+            groups: state.groups.into_iter().map(group).collect(),
+            retained_bytes: state.retained_bytes,
+            retained_oldest: seen(state.retained_oldest_us),
+            not_stored: state.not_stored,
         }
     }
 }
@@ -195,6 +238,16 @@ impl Resource for Stream {
 
     fn may_write(&self, who: &Who) -> Result<(), Problem> {
         if self.tenant.is_none() { who.operator() } else { Ok(()) }
+    }
+
+    /// An older dataplane would serve a durable stream live without a word.
+    fn may_be_served(&self, before: Option<&Self>, link: &LinkStatus) -> Result<(), Problem> {
+        let becomes_durable =
+            self.delivery != Delivery::Live && before.is_none_or(|before| before.delivery == Delivery::Live);
+        match &link.lacks_durable {
+            Some(reason) if becomes_durable => Err(reason.clone().into()),
+            _ => Ok(()),
+        }
     }
 
     fn check(body: StreamBody, who: &Who, reader: &Reader<'_>, before: Option<&Self>) -> Result<Self, Problem> {

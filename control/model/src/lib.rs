@@ -34,7 +34,7 @@ pub use secret::{ApiSecret, Key128, Token};
 pub use settings::{NetId, Settings};
 pub use stream::{Accept, Copies, Delivery, Durable, Format, Level, RetentionBytes, Stream, WhenFull};
 pub use tenancy::{ApiKey, Application, Role, Tenant};
-pub use text::Name;
+pub use text::{GroupName, Name};
 
 /// The contract's message of a change, as the store logs it.
 pub use contract::v1::Change;
