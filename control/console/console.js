@@ -66,6 +66,11 @@ $('out').addEventListener('click', () => signOut());
 
 const time = (text) => (text ? new Date(text).toLocaleString() : '–');
 const number = (value) => h('td', { class: 'number' }, value === undefined || value === null ? '–' : value.toLocaleString());
+const bytes = (count) => {
+  const power = Math.min(Math.floor(Math.log2(Math.max(count, 1)) / 10), 5);
+  return `${(count / 1024 ** power).toLocaleString(undefined, { maximumFractionDigits: 1 })} ${['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'][power]}`;
+};
+const card = (title, value) => h('div', { class: 'card' }, h('b', {}, String(value)), h('span', {}, title));
 const mono = (text) => h('td', { class: 'mono' }, text ?? '–');
 const pill = (kind, text) => h('span', { class: `pill ${kind}` }, text);
 const applied = (item) => h('td', {}, item.applied ? pill('good', 'in force') : pill('wait', 'pending'));
@@ -94,7 +99,9 @@ const lists = {
     ['', (x) => h('td', {}, !x.live ? pill('wait', 'unknown') : x.state?.online ? pill('good', 'online') : pill('bad', 'offline'))],
     ['Last seen', (x) => h('td', {}, time(x.state?.last_seen))], ['Address', (x) => mono(x.state?.address)], ['Shard', (x) => number(x.state?.shard)],
     ['Up', (x) => number(x.state?.uplinks)], ['Down', (x) => number(x.state?.downlinks)], ['', applied]],
-  streams: [['Name', (x) => h('td', {}, x.name)], ['Level', (x) => h('td', {}, x.level)], ['Copies', (x) => h('td', {}, x.copies)],
+  streams: [['Name', (x) => h('td', {}, h('a', { href: `#stream/${x.id}` }, x.name))], ['Level', (x) => h('td', {}, x.level)], ['Copies', (x) => h('td', {}, x.copies)],
+    ['Delivery', (x) => h('td', {}, x.delivery)], ['Kept', (x) => h('td', { class: 'number' }, x.delivery === 'durable' && x.state ? bytes(x.state.retained_bytes) : '–')],
+    ['Lag', (x) => number(x.state?.groups.length ? Math.max(...x.state.groups.map((group) => group.lag_messages)) : undefined)],
     ['Connections', (x) => number(x.state?.connections.length)], ['Delivered', (x) => number(x.state?.delivered)],
     ['Dropped', (x) => number(x.state && Object.values(x.state.drops).reduce((sum, count) => sum + count, 0))],
     ['Downlinks', (x) => number(x.state?.downlinks)], ['', applied],
@@ -125,7 +132,7 @@ async function link() {
 async function overview() {
   const [status, recent] = await Promise.all([link(), ask('events?limit=10')]);
   const { dataplane } = status;
-  const card = (title, value) => h('div', { class: 'card' }, h('b', {}, String(value)), h('span', {}, title));
+  const journals = state.me.role === 'operator' && dataplane.connected ? await ask('journal').then((found) => found.items, () => []) : [];
   const counts = Object.entries(status.counts ?? {}).map(([title, count]) => card(title, count.toLocaleString()));
   const shards = dataplane.shards.map((revision, shard) => ({ shard, revision }));
   const parts = [
@@ -138,6 +145,12 @@ async function overview() {
       ? table([['Shard', (x) => number(x.shard)], ['Revision in force', (x) => number(x.revision)],
         ['', (x) => h('td', {}, x.revision >= status.revision ? pill('good', 'current') : pill('wait', `${status.revision - x.revision} behind`))]], shards)
       : h('p', { class: 'soft' }, 'None: the dataplane is not connected. Changes are stored and wait.'),
+    journals.length ? h('h2', {}, 'Journals') : null,
+    journals.length
+      ? table([['Shard', (x) => number(x.shard)], ['', (x) => h('td', {}, x.disk === 'healthy' ? pill('good', 'healthy') : pill('bad', x.disk.replace('_', ' ')))],
+        ['Segments', (x) => number(x.segments)], ['Bytes', (x) => h('td', { class: 'number' }, bytes(x.bytes))], ['Free', (x) => h('td', { class: 'number' }, bytes(x.free_bytes))],
+        ['Stored', (x) => number(x.stored_records)], ['Failed', (x) => number(x.failed_writes)], ['', (x) => h('td', { class: 'wrap' }, x.detail)]], journals)
+      : null,
     h('h2', {}, 'Lately'),
     eventTable(recent.items),
     h('p', { class: 'soft' }, `Trunkline ${status.version}${dataplane.software ? `, dataplane ${dataplane.software}` : ''} · streams at ${status.stream_url}`),
@@ -162,6 +175,90 @@ function eventTable(items) {
 async function events() {
   const [recent] = await Promise.all([ask('events?limit=200'), link()]);
   return [h('h1', {}, 'Events'), eventTable(recent.items)];
+}
+
+// ---- a stream: how it delivers, its groups, its dead letters
+
+const mayWrite = () => state.me.role !== 'tenant_viewer';
+const durableFields = [['retention_s', 'Kept for (s)', '604800', 60, 315360000], ['retention_bytes', 'Kept bytes', '10737418240', 1048576, 2 ** 50],
+  ['in_flight_max', 'In flight', '256', 1, 4096], ['attempts_max', 'Attempts', '5', 1, 100], ['retry_s', 'Retry after (s)', '10', 0, 86400],
+  ['ack_timeout_s', 'Acknowledge within (s)', 'no limit', 5, 86400]];
+
+function deliveryForm(stream, send) {
+  const choice = (name, values, chosen) => h('select', { name }, values.map((value) => h('option', { value, selected: value === chosen }, value)));
+  const field = ([name, title, usual, min, max]) => h('label', {}, title, h('input', { name, type: 'number', min, max, placeholder: usual, value: stream[name] ?? undefined }));
+  const fields = h('fieldset', { class: 'row' }, h('label', {}, 'Accepted once', choice('accept', ['disk', 'memory'], stream.accept)), durableFields.map(field));
+  const form = h('form', { class: 'card', submit: save },
+    h('div', { class: 'row' }, h('label', {}, 'Delivery', choice('delivery', ['live', 'durable'], stream.delivery)), h('button', { class: 'main' }, 'Save')), fields);
+  const toggle = () => { fields.hidden = fields.disabled = form.elements.delivery.value === 'live'; };
+  form.elements.delivery.addEventListener('change', toggle);
+  toggle();
+  return form;
+
+  function save(event) {
+    event.preventDefault();
+    const body = Object.fromEntries(new FormData(form));
+    for (const [name] of durableFields) if (name in body) body[name] = body[name] === '' ? null : Number(body[name]);
+    send(`streams/${stream.id}`, { method: 'PATCH', body }, 'Saved.');
+  }
+}
+
+async function stream(main, id) {
+  const turn = state.turn;
+  const path = `streams/${id}`;
+  const answer = h('p', { class: 'soft', role: 'status' });
+  const live = h('div');
+  const first = await ask(path);
+  main.replaceChildren(h('h1', {}, first.name), mayWrite() ? deliveryForm(first, send) : '', answer, live);
+  while (turn === state.turn && state.key) {
+    await refresh();
+    await new Promise((resolve) => setTimeout(resolve, document.hidden ? 30000 : 5000));
+  }
+
+  async function send(below, options, done) {
+    try {
+      await ask(below, options);
+      answer.textContent = done;
+    } catch (error) {
+      answer.textContent = error.message;
+    }
+    await refresh();
+  }
+
+  async function refresh() {
+    try {
+      const [now, letters] = await Promise.all([ask(path), ask(`${path}/dead-letters?limit=50`).then((page) => page.items, () => []), link()]);
+      if (turn === state.turn) live.replaceChildren(...streamParts(now, letters, send).filter(Boolean));
+    } catch (error) {
+      answer.textContent = error.message;
+    }
+  }
+}
+
+function streamParts(stream, letters, send) {
+  const now = stream.state;
+  if (!now) return [h('p', { class: 'soft' }, 'The dataplane cannot be asked how it is going.')];
+  if (stream.delivery === 'live' && !now.groups.length) return [h('p', { class: 'soft' }, 'It delivers live: who is connected gets its messages, and nothing is kept.')];
+  const path = `streams/${stream.id}`;
+  const button = (title, ...request) => h('button', { type: 'button', click: () => send(...request) }, title);
+  const seek = (group, to, title) => button(title, `${path}/groups/${encodeURIComponent(group.group)}/seek`, { method: 'POST', body: { to } }, `${group.group} reads on there.`);
+  const back = (ids, title) => button(title, `${path}/dead-letters/put-back`, { method: 'POST', body: { ids } }, 'They are delivered again.');
+  const groups = [['Group', (x) => h('td', {}, x.group)], ['Sessions', (x) => number(x.sessions)], ['Lag', (x) => number(x.lag_messages)],
+    ['', (x) => h('td', { class: 'number' }, bytes(x.lag_bytes))], ['Oldest', (x) => h('td', {}, time(x.oldest))], ['In flight', (x) => number(x.in_flight)],
+    ['Again', (x) => number(x.redelivered)], ['Dead letters', (x) => number(x.dead_letters)]];
+  const dead = [['When', (x) => h('td', {}, time(x.at))], ['Group', (x) => h('td', {}, x.group)], ['Attempts', (x) => number(x.attempts)],
+    ['Reason', (x) => h('td', { class: 'wrap' }, x.reason)], ['Message', (x) => h('td', { class: 'mono wrap' }, x.message)]];
+  if (mayWrite()) {
+    groups.push(['', (x) => h('td', {}, seek(x, 'earliest', 'From the oldest'), ' ', seek(x, 'latest', 'From now'))]);
+    dead.push(['', (x) => h('td', {}, back([x.id], 'Put back'))]);
+  }
+  return [
+    h('div', { class: 'cards' }, card('kept', bytes(now.retained_bytes)), card('oldest', time(now.retained_oldest)), card('not stored', now.not_stored.toLocaleString()),
+      card('delivered', now.delivered.toLocaleString())),
+    h('h2', {}, 'Groups'), now.groups.length ? table(groups, now.groups) : h('p', { class: 'soft' }, 'None yet: the first consumer that opens the stream makes one.'),
+    h('h2', {}, 'Dead letters'), letters.length ? table(dead, letters) : h('p', { class: 'soft' }, 'None.'),
+    letters.length && mayWrite() ? h('p', {}, back([], 'Put all back')) : null,
+  ];
 }
 
 // ---- a stream, live
@@ -241,10 +338,11 @@ async function show() {
   const turn = (state.turn += 1);
   const [name = 'overview', argument] = location.hash.slice(1).split('/').map(decodeURIComponent);
   const main = $('main');
-  const current = name === 'live' ? 'streams' : name || 'overview';
+  const current = ['live', 'stream'].includes(name) ? 'streams' : name || 'overview';
   $('nav').replaceChildren(...Object.entries(pages).map(([path, page]) => h('a', { href: `#${path}`, class: path === current ? 'on' : undefined }, page.title)));
   const fail = (error) => main.replaceChildren(h('p', { class: 'bad', role: 'alert' }, error.message));
   if (name === 'live') return live(main, argument).catch(fail);
+  if (name === 'stream') return stream(main, argument).catch(fail);
   const page = pages[current] ?? pages.overview;
   while (turn === state.turn && state.key) {
     try {

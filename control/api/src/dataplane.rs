@@ -33,6 +33,21 @@ pub trait Dataplane: Send + Sync + 'static {
     /// Empties a device's queue; answers with the count of downlinks that were in it.
     fn flush(&self, dev_eui: Eui64) -> Reply<'_, Result<u32, Unavailable>>;
 
+    /// Lets a group of a durable stream read on elsewhere.
+    fn seek_group(&self, seek: SeekGroup) -> Reply<'_, Result<(), Unavailable>>;
+
+    /// Forgets a group of a durable stream.
+    fn remove_group(&self, stream: u32, group: String) -> Reply<'_, Result<(), Unavailable>>;
+
+    /// A page of what a durable stream kept.
+    fn history(&self, history: History) -> Reply<'_, Result<HistoryPage, Unavailable>>;
+
+    /// A page of what a durable stream could not deliver.
+    fn dead_letters(&self, letters: DeadLetters) -> Reply<'_, Result<DeadLetterPage, Unavailable>>;
+
+    /// Delivers dead letters again, all of the stream if none is named; answers with their count.
+    fn put_back(&self, stream: u32, ids: Vec<String>) -> Reply<'_, Result<u32, Unavailable>>;
+
     /// Everything that happens from now on. A receiver that lags loses the oldest.
     fn events(&self) -> broadcast::Receiver<Happened>;
 
@@ -49,7 +64,7 @@ pub enum InForce {
     Pending,
 }
 
-/// There is no answer.
+/// There is no answer, or it is no.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unavailable {
     /// There is no link, or too many questions are open; nothing was sent.
@@ -63,6 +78,15 @@ pub enum Unavailable {
         /// Why.
         reason: String,
     },
+    /// The dataplane speaks an earlier version of the contract than the question needs; nothing was sent.
+    TooOld {
+        /// The one that it would have to speak, as `1.1`.
+        needed: String,
+        /// The one that it speaks.
+        spoken: String,
+    },
+    /// The dataplane would not, for one of the contract's reasons, such as `unknown_group`.
+    Rejected(String),
 }
 
 /// The state of the link.
@@ -72,6 +96,10 @@ pub struct LinkStatus {
     pub connected: bool,
     /// Its name and version.
     pub software: String,
+    /// The version of the contract that it speaks, as `1.1`; empty before its first Hello.
+    pub contract: String,
+    /// Why it keeps no durable streams, if it does not.
+    pub lacks_durable: Option<Unavailable>,
     /// By shard, the revision that it has in force.
     pub shards: Vec<u64>,
     /// The least of them, or 0 without a dataplane.
@@ -91,6 +119,8 @@ pub struct Query {
     pub gateways: Vec<Eui64>,
     /// Streams, by their numbers.
     pub streams: Vec<u32>,
+    /// The shards' journals.
+    pub journal: bool,
 }
 
 /// What the dataplane knows.
@@ -102,6 +132,8 @@ pub struct Answer {
     pub gateways: Vec<GatewayState>,
     /// Streams it has.
     pub streams: Vec<StreamState>,
+    /// The journal of each shard.
+    pub journal: Vec<JournalState>,
 }
 
 /// A device as its lane has it.
@@ -182,6 +214,180 @@ pub struct StreamState {
     pub drops: BTreeMap<String, u64>,
     /// Downlinks that came in.
     pub downlinks: u64,
+    /// Of a durable stream: who shares its messages.
+    pub groups: Vec<GroupState>,
+    /// Of a durable stream: bytes that are kept.
+    pub retained_bytes: u64,
+    /// When the oldest message that is kept happened, Unix microseconds; 0 if none is.
+    pub retained_oldest_us: u64,
+    /// Messages that should have been kept and the disk did not take.
+    pub not_stored: u64,
+}
+
+/// A group of consumers of a durable stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupState {
+    /// Its name.
+    pub group: String,
+    /// Messages that it has not acknowledged; 0 if that is not known.
+    pub lag_messages: u64,
+    /// Their bytes.
+    pub lag_bytes: u64,
+    /// Messages that were sent and are not acknowledged.
+    pub in_flight: u32,
+    /// Its sessions.
+    pub sessions: u32,
+    /// Messages that were delivered again.
+    pub redelivered: u64,
+    /// Dead letters that wait to be put back.
+    pub dead_letters: u64,
+    /// When the oldest message that it has not acknowledged happened, Unix microseconds; 0 if there is none.
+    pub oldest_us: u64,
+}
+
+/// The journal of one shard.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JournalState {
+    /// Which.
+    pub shard: u32,
+    /// How its disk does.
+    pub disk: Disk,
+    /// Bytes that its segments take.
+    pub bytes: u64,
+    /// Bytes that its file system has left.
+    pub free_bytes: u64,
+    /// Its segments.
+    pub segments: u32,
+    /// Records that were stored since the start, as what follows.
+    pub stored_records: u64,
+    /// Their bytes.
+    pub stored_bytes: u64,
+    /// Writes and fdatasyncs that failed.
+    pub failed_writes: u64,
+    /// Records that could not be read and were passed over.
+    pub corrupt_records: u64,
+    /// What is wrong, for people; empty while the disk is healthy.
+    pub detail: String,
+}
+
+/// How a journal's disk does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Disk {
+    /// The dataplane did not say, or said something newer.
+    #[default]
+    Unknown,
+    /// It takes what it is given.
+    Healthy,
+    /// It has no room.
+    Full,
+    /// Writes fail.
+    Failing,
+    /// It only reads.
+    ReadOnly,
+}
+
+impl Disk {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Unknown, Self::Healthy, Self::Full, Self::Failing, Self::ReadOnly];
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Healthy => "healthy",
+            Self::Full => "full",
+            Self::Failing => "failing",
+            Self::ReadOnly => "read_only",
+        }
+    }
+}
+
+/// Where a group is to read on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeekGroup {
+    /// The stream's number.
+    pub stream: u32,
+    /// The group; it is made if there is none of that name.
+    pub group: String,
+    /// Where.
+    pub to: Position,
+}
+
+/// A place in what a durable stream keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Position {
+    /// The oldest message.
+    Earliest,
+    /// What comes next.
+    Latest,
+    /// The first message of that time or later, Unix microseconds.
+    Time(u64),
+    /// The message with this `Id`.
+    Id(String),
+}
+
+/// Which of the messages that a durable stream kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// The stream's number.
+    pub stream: u32,
+    /// Unix microseconds.
+    pub from_us: u64,
+    /// Unix microseconds, exclusive; 0 is open.
+    pub to_us: u64,
+    /// Only of this device.
+    pub device: Option<Eui64>,
+    /// The `next` of the page before; empty is the first.
+    pub page: Vec<u8>,
+    /// The most messages.
+    pub limit: u32,
+}
+
+/// Some of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HistoryPage {
+    /// In the stream's format.
+    pub messages: Vec<Vec<u8>>,
+    /// The page behind; empty at the end.
+    pub next: Vec<u8>,
+}
+
+/// Which dead letters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeadLetters {
+    /// The stream's number.
+    pub stream: u32,
+    /// The `next` of the page before; empty is the first.
+    pub page: Vec<u8>,
+    /// The most dead letters.
+    pub limit: u32,
+}
+
+/// Some of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeadLetterPage {
+    /// The oldest first.
+    pub letters: Vec<DeadLetter>,
+    /// The page behind; empty at the end.
+    pub next: Vec<u8>,
+}
+
+/// A message that a group could not take, or refused, too often.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Its own: one message may be a dead letter of several groups.
+    pub id: String,
+    /// Whose.
+    pub group: String,
+    /// Of the last refusal.
+    pub reason: String,
+    /// Deliveries.
+    pub attempts: u32,
+    /// When it became one, Unix microseconds.
+    pub at_us: u64,
+    /// In the stream's format.
+    pub message: Vec<u8>,
 }
 
 /// One connection of a stream.

@@ -6,7 +6,7 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use base::Eui64;
-use model::{Fault, Faults, Uid};
+use model::{Fault, Faults, GroupName, Uid};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -133,6 +133,19 @@ impl<S: Send + Sync> FromRequestParts<S> for UidPaths {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let (outer, inner): (String, String) = path(parts, state).await?;
         Ok(Self(uid(&outer)?, uid(&inner)?))
+    }
+}
+
+/// A stream's UUID and the name of a group in the path.
+pub(crate) struct GroupPath(pub(crate) Uid, pub(crate) GroupName);
+
+impl<S: Send + Sync> FromRequestParts<S> for GroupPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let (stream, group): (String, String) = path(parts, state).await?;
+        let group = GroupName::parse(group).map_err(|reason| Problem::field("group", reason))?;
+        Ok(Self(uid(&stream)?, group))
     }
 }
 

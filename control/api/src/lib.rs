@@ -12,12 +12,16 @@
 mod applications;
 mod auth;
 pub mod dataplane;
+mod dead_letters;
 mod devices;
 mod downlinks;
 mod events;
 mod gateways;
+mod groups;
+mod history;
 mod import;
 mod input;
+mod journal;
 mod keys;
 mod metrics;
 mod openapi;
@@ -30,6 +34,7 @@ mod state;
 mod status;
 mod streams;
 mod tenants;
+mod time;
 mod tokens;
 mod view;
 
@@ -111,11 +116,17 @@ fn documented() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(tokens::create, tokens::list))
         .routes(routes!(tokens::read, tokens::remove))
         .routes(routes!(tokens::rotate))
+        .routes(routes!(groups::seek))
+        .routes(routes!(groups::remove))
+        .routes(routes!(history::read))
+        .routes(routes!(dead_letters::list))
+        .routes(routes!(dead_letters::put_back))
         .routes(routes!(events::list))
         .routes(routes!(events::follow))
         .routes(routes!(settings::read, settings::replace, settings::patch))
         .routes(routes!(status::me))
         .routes(routes!(status::status))
+        .routes(routes!(journal::read))
 }
 
 /// At the first start, makes an operator's API key and gives its secret; it can be had this once only.

@@ -1,5 +1,6 @@
 //! `/metrics` of the control plane (Prometheus text format 0.0.4).
 
+use crate::dataplane::{Disk, JournalState, Query};
 use crate::problem::Problem;
 use crate::state::Shared;
 use axum::extract::{MatchedPath, Request, State};
@@ -9,8 +10,11 @@ use axum::response::{IntoResponse, Response};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use store::Timing;
+
+/// How long a scrape waits for the dataplane to say how its journals do.
+const JOURNAL_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Requests by method, route and status.
 #[derive(Debug, Default)]
@@ -71,10 +75,43 @@ pub(crate) async fn metrics(State(api): State<Shared>) -> Result<Response, Probl
         head(&mut out, name, "gauge", help);
         let _ = writeln!(out, "{name} {value}");
     }
+    journals(&mut out, &journal_states(&api).await);
     let mut response = out.into_response();
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     Ok(response)
+}
+
+/// None while the dataplane is away, cannot answer, or does not answer in time.
+async fn journal_states(api: &Shared) -> Vec<JournalState> {
+    let asked = api.dataplane.query(Query { journal: true, ..Query::default() });
+    match tokio::time::timeout(JOURNAL_PATIENCE, asked).await {
+        Ok(Ok(answer)) => answer.journal,
+        Ok(Err(_)) | Err(_) => Vec::new(),
+    }
+}
+
+fn journals(out: &mut String, states: &[JournalState]) {
+    type Gauge = (&'static str, &'static str, fn(&JournalState) -> u64);
+    let name = "trunkline_control_journal_disk";
+    head(out, name, "gauge", "Whether a journal's disk is in this state, by shard.");
+    for (state, disk) in states.iter().flat_map(|state| Disk::ALL.map(|disk| (state, disk))) {
+        let labels = format!("shard=\"{}\",state=\"{}\"", state.shard, disk.name());
+        let _ = writeln!(out, "{name}{{{labels}}} {}", u8::from(state.disk == disk));
+    }
+    let gauges: [Gauge; 3] = [
+        ("trunkline_control_journal_bytes", "Bytes that a journal's segments take.", |state| state.bytes),
+        ("trunkline_control_journal_free_bytes", "Bytes that a journal's file system has left.", |state| {
+            state.free_bytes
+        }),
+        ("trunkline_control_journal_segments", "Segments of a journal.", |state| state.segments.into()),
+    ];
+    for (name, help, value) in gauges {
+        head(out, name, "gauge", help);
+        for state in states {
+            let _ = writeln!(out, "{name}{{shard=\"{}\"}} {}", state.shard, value(state));
+        }
+    }
 }
 
 fn head(out: &mut String, name: &str, kind: &str, help: &str) {

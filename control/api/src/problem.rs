@@ -58,6 +58,11 @@ impl Problem {
         Faults::from(Fault::new(field, reason)).into()
     }
 
+    /// What is wrong with a query, by the names of its parameters.
+    pub(crate) fn query(faults: Faults) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, faults.to_string()).with(faults.0)
+    }
+
     fn with(mut self, faults: impl IntoIterator<Item = Fault>) -> Self {
         self.errors.extend(faults.into_iter().map(|fault| FieldProblem { field: fault.field, reason: fault.reason }));
         self

@@ -1,6 +1,7 @@
 //! Create, list, read, replace, merge and remove, once for every numbered thing.
 
 use crate::auth::Who;
+use crate::dataplane::LinkStatus;
 use crate::input::{IfMatch, from_value, merge};
 use crate::problem::Problem;
 use crate::state::{Api, located, tagged};
@@ -37,6 +38,14 @@ pub(crate) trait Resource: Kept + Send + 'static {
     /// # Errors
     /// What is wrong with it.
     fn check(body: Self::Body, who: &Who, reader: &Reader<'_>, before: Option<&Self>) -> Result<Self, Problem>;
+
+    /// Whether the dataplane that is connected, if one is, can serve it instead of `before`.
+    ///
+    /// # Errors
+    /// Why not.
+    fn may_be_served(&self, _before: Option<&Self>, _link: &LinkStatus) -> Result<(), Problem> {
+        Ok(())
+    }
 
     /// What goes out.
     ///
@@ -78,10 +87,12 @@ pub(crate) fn view<T: Resource>(
 
 pub(crate) async fn create<T: Resource>(api: &Api, who: Who, body: T::Body) -> Result<Response, Problem> {
     who.writer()?;
+    let link = api.dataplane.status();
     let (mut view, done) = api
         .write(move |writer| {
             let value = T::check(body, &who, writer, None)?;
             value.may_write(&who)?;
+            value.may_be_served(None, &link)?;
             let named = writer.insert(&value)?;
             let record = writer.by_number::<T>(named.number)?.ok_or_else(|| Problem::absent(T::NAME))?;
             view(&record, writer, 0)
@@ -149,6 +160,7 @@ async fn change<T: Resource>(
     next: impl FnOnce(T::Body) -> Result<T::Body, Problem> + Send + 'static,
 ) -> Result<Response, Problem> {
     who.writer()?;
+    let link = api.dataplane.status();
     let (mut view, done) = api
         .write(move |writer| {
             let record = find::<T>(writer, &who, uid)?;
@@ -157,6 +169,7 @@ async fn change<T: Resource>(
             let body = next(record.value.body(writer)?)?;
             let value = T::check(body, &who, writer, Some(&record.value))?;
             value.may_write(&who)?;
+            value.may_be_served(Some(&record.value), &link)?;
             writer.update(record.id.number, &value)?;
             let record = find::<T>(writer, &who, uid)?;
             view(&record, writer, 0)

@@ -152,6 +152,24 @@ impl From<Unavailable> for Problem {
                 "the dataplane did not answer; the command may have taken effect",
             ),
             Unavailable::Refused { field, reason } => Self::field(&field, reason),
+            Unavailable::TooOld { needed, spoken } => Self::new(
+                StatusCode::NOT_IMPLEMENTED,
+                format!(
+                    "the dataplane speaks version {spoken} of the contract and this needs {needed}: upgrade the dataplane"
+                ),
+            ),
+            Unavailable::Rejected(reason) => match reason.as_str() {
+                "unknown_stream" => Self::new(StatusCode::CONFLICT, "the dataplane does not have the stream yet"),
+                "not_durable" => {
+                    Self::new(StatusCode::CONFLICT, "the stream is not durable, and nothing of it is kept")
+                }
+                "unknown_group" => Self::absent("group"),
+                "in_use" => Self::new(StatusCode::CONFLICT, "the group has sessions"),
+                "unavailable" => {
+                    Self::new(StatusCode::SERVICE_UNAVAILABLE, "the dataplane's journal cannot be read or written now")
+                }
+                reason => Self::new(StatusCode::CONFLICT, format!("the dataplane did not do it: {reason}")),
+            },
         }
     }
 }

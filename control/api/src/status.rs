@@ -52,6 +52,8 @@ pub(crate) struct DataplaneStatus {
     connected: bool,
     /// Its name and version.
     software: String,
+    /// The version of the contract that it speaks; durable streams need 1.1.
+    contract: String,
     /// The revision that is in force on every shard.
     revision: u64,
     /// By shard, the revision that is in force on it.
@@ -126,6 +128,7 @@ pub(crate) async fn status(State(api): State<Shared>, who: Who) -> Result<Respon
         dataplane: DataplaneStatus {
             connected: link.connected,
             software: link.software,
+            contract: link.contract,
             revision: link.revision,
             shards: link.shards,
             snapshot: link.snapshot,

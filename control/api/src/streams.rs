@@ -1,17 +1,18 @@
 //! Streams, with their connections and counters.
 
 use crate::auth::Who;
-use crate::dataplane::{Query, StreamState};
+use crate::dataplane::{LinkStatus, Query, StreamState};
 use crate::input::{Params, UidPath, own_eui};
 use crate::openapi::Failed;
 use crate::problem::Problem;
 use crate::resource::{self, Resource, find, refer, writers};
 use crate::state::{Api, Shared, tagged};
-use crate::view::{ListParams, Page, View, rfc3339};
+use crate::view::{ListParams, Page, View, rfc3339, seen};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use model::{
-    Application, Bounded, Copies, Fault, Faults, Format, Level, Name, Stream, StreamId, Tenant, TenantId, WhenFull,
+    Accept, Application, Bounded, Copies, Delivery, Durable, Fault, Faults, Format, Level, Name, RetentionBytes,
+    Stream, StreamId, Tenant, TenantId, WhenFull,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -73,6 +74,37 @@ pub(crate) struct StreamBody {
     /// Connections per shard; no limit if absent.
     #[serde(default)]
     connection_count_max: Option<u32>,
+    /// Whether its messages are kept until each group of its consumers has acknowledged them: live (they are not) or
+    /// durable. May be changed while messages flow. The fields below are for durable streams.
+    #[serde(default = "live")]
+    delivery: String,
+    /// What acceptance (a LoRaWAN ACK, a join-accept) waits for: disk, so that the message survives power loss, or memory,
+    /// so that it survives the process; disk if absent.
+    #[serde(default)]
+    accept: Option<String>,
+    /// Seconds that messages are kept, 60 to 315360000; 604800, a week, if absent.
+    #[serde(default)]
+    retention_s: Option<u32>,
+    /// Bytes that are kept at most, 1048576 to 1125899906842624; 10 GiB if absent or 0.
+    #[serde(default)]
+    retention_bytes: Option<u64>,
+    /// Messages that one session may have unacknowledged, 1 to 4096; 256 if absent.
+    #[serde(default)]
+    in_flight_max: Option<u32>,
+    /// Deliveries of one message before it is a dead letter, 1 to 100; 5 if absent.
+    #[serde(default)]
+    attempts_max: Option<u32>,
+    /// Seconds before a refused message is delivered again, 0 to 86400; 10 if absent.
+    #[serde(default)]
+    retry_s: Option<u32>,
+    /// Seconds before an unacknowledged message is delivered again, 5 to 86400; if absent or 0, only when its session has
+    /// ended.
+    #[serde(default)]
+    ack_timeout_s: Option<u32>,
+}
+
+fn live() -> String {
+    Delivery::Live.name().into()
 }
 
 fn all() -> String {
@@ -113,6 +145,35 @@ pub(crate) struct StreamLive {
     drops: BTreeMap<String, u64>,
     /// Downlinks that came in.
     downlinks: u64,
+    /// Durable streams: groups of consumers that share its messages.
+    groups: Vec<GroupLive>,
+    /// Durable streams: bytes that are kept.
+    retained_bytes: u64,
+    /// When the oldest message that is kept happened; RFC 3339.
+    retained_oldest: Option<String>,
+    /// Messages that should have been kept and the disk did not take.
+    not_stored: u64,
+}
+
+/// A group of consumers of a durable stream.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct GroupLive {
+    /// Its name.
+    group: String,
+    /// Messages that it has not acknowledged; 0 if that is not known.
+    lag_messages: u64,
+    /// Their bytes.
+    lag_bytes: u64,
+    /// Messages that were sent and are not acknowledged.
+    in_flight: u32,
+    /// Its sessions.
+    sessions: u32,
+    /// Messages that were delivered again.
+    redelivered: u64,
+    /// Dead letters that wait to be put back.
+    dead_letters: u64,
+    /// When the oldest message that it has not acknowledged happened; RFC 3339.
+    oldest: Option<String>,
 }
 
 /// One connection.
@@ -142,12 +203,26 @@ impl From<StreamState> for StreamLive {
             dropped: connection.dropped,
             queued_bytes: connection.queued_bytes,
         };
+        let group = |group: crate::dataplane::GroupState| GroupLive {
+            group: group.group,
+            lag_messages: group.lag_messages,
+            lag_bytes: group.lag_bytes,
+            in_flight: group.in_flight,
+            sessions: group.sessions,
+            redelivered: group.redelivered,
+            dead_letters: group.dead_letters,
+            oldest: seen(group.oldest_us),
+        };
         Self {
             connections: state.connections.into_iter().map(connection).collect(),
             delivered: state.delivered,
             delivered_bytes: state.delivered_bytes,
             drops: state.drops,
             downlinks: state.downlinks,
+            groups: state.groups.into_iter().map(group).collect(),
+            retained_bytes: state.retained_bytes,
+            retained_oldest: seen(state.retained_oldest_us),
+            not_stored: state.not_stored,
         }
     }
 }
@@ -165,6 +240,16 @@ impl Resource for Stream {
         if self.tenant.is_none() { who.operator() } else { Ok(()) }
     }
 
+    /// An older dataplane would serve a durable stream live without a word.
+    fn may_be_served(&self, before: Option<&Self>, link: &LinkStatus) -> Result<(), Problem> {
+        let becomes_durable =
+            self.delivery != Delivery::Live && before.is_none_or(|before| before.delivery == Delivery::Live);
+        match &link.lacks_durable {
+            Some(reason) if becomes_durable => Err(reason.clone().into()),
+            _ => Ok(()),
+        }
+    }
+
     fn check(body: StreamBody, who: &Who, reader: &Reader<'_>, before: Option<&Self>) -> Result<Self, Problem> {
         let mut faults = Faults::default();
         let mut tenant = who.tenant(reader, body.tenant.as_deref(), &mut faults)?;
@@ -180,6 +265,7 @@ impl Resource for Stream {
         let queue_bytes_max = faults.keep_if("queue_bytes_max", body.queue_bytes_max, Bounded::new);
         let ping_interval_s = faults.keep_if("ping_interval_s", body.ping_interval_s, Bounded::new);
         let connection_count_max = faults.keep_if("connection_count_max", body.connection_count_max, Bounded::new);
+        let delivery = delivery(&body, before, &mut faults);
         let format = format(&body).map_err(|fault| faults.0.push(fault)).ok();
         let level = level(&body, who, reader, &mut tenant)?.map_err(|fault| {
             if faults.0.iter().all(|known| known.field != fault.field) {
@@ -202,6 +288,7 @@ impl Resource for Stream {
                 when_full,
                 ping_interval_s,
                 connection_count_max,
+                delivery,
             }),
             _ => Err(faults.into()),
         }
@@ -217,6 +304,7 @@ impl Resource for Stream {
             Format::Shipped(name) => (Some(name.clone()), BTreeMap::new()),
             Format::Own(templates) => (None, templates.clone()),
         };
+        let durable = self.delivery.durable();
         Ok(StreamBody {
             tenant: tenant.map(|uid| uid.to_string()),
             name: self.name.to_string(),
@@ -235,7 +323,51 @@ impl Resource for Stream {
             when_full: self.when_full.name().into(),
             ping_interval_s: self.ping_interval_s.map(Bounded::value),
             connection_count_max: self.connection_count_max.map(Bounded::value),
+            delivery: self.delivery.name().into(),
+            accept: durable.map(|durable| durable.accept.name().into()),
+            retention_s: durable.and_then(|durable| durable.retention_s.map(Bounded::value)),
+            retention_bytes: durable.and_then(|durable| durable.retention_bytes.map(RetentionBytes::value)),
+            in_flight_max: durable.and_then(|durable| durable.in_flight_max.map(Bounded::value)),
+            attempts_max: durable.and_then(|durable| durable.attempts_max.map(Bounded::value)),
+            retry_s: durable.and_then(|durable| durable.retry_s.map(Bounded::value)),
+            ack_timeout_s: durable.and_then(|durable| durable.ack_timeout_s.map(Bounded::value)),
         })
+    }
+}
+
+fn delivery(body: &StreamBody, before: Option<&Stream>, faults: &mut Faults) -> Delivery {
+    let said = Durable {
+        accept: faults.keep_if("accept", body.accept.as_deref(), Accept::parse).unwrap_or_default(),
+        retention_s: faults.keep_if("retention_s", body.retention_s, Bounded::new),
+        retention_bytes: faults.keep_if(
+            "retention_bytes",
+            body.retention_bytes.filter(|bytes| *bytes != 0),
+            RetentionBytes::new,
+        ),
+        in_flight_max: faults.keep_if("in_flight_max", body.in_flight_max, Bounded::new),
+        attempts_max: faults.keep_if("attempts_max", body.attempts_max, Bounded::new),
+        retry_s: faults.keep_if("retry_s", body.retry_s, Bounded::new),
+        ack_timeout_s: faults.keep_if(
+            "ack_timeout_s",
+            body.ack_timeout_s.filter(|seconds| *seconds != 0),
+            Bounded::new,
+        ),
+    };
+    match body.delivery.as_str() {
+        "durable" => Delivery::Durable(said),
+        "live" => {
+            // What a stream had while it was durable comes along when it is patched, or written as it was read.
+            let had = before.and_then(|before| before.delivery.durable()).copied().unwrap_or_default();
+            let is_news = |field: &&str| said.differences(&had).any(|other| other == *field);
+            for field in said.differences(&Durable::default()).filter(is_news) {
+                faults.push(field, "is for durable streams only");
+            }
+            Delivery::Live
+        }
+        _ => {
+            faults.push("delivery", "must be live or durable");
+            Delivery::Live
+        }
     }
 }
 

@@ -102,6 +102,22 @@ pub(crate) fn limit(asked: Option<usize>) -> Result<usize, Problem> {
     }
 }
 
+/// The longest cursor of the dataplane that is given back to it, in bytes.
+const PAGE_BYTES_MAX: usize = 1024;
+
+/// A cursor of the dataplane, which means nothing to anyone else, as text.
+pub(crate) fn cursor(page: &[u8]) -> String {
+    page.iter().flat_map(|byte| base::hex::upper(*byte)).map(char::from).collect()
+}
+
+/// The dataplane's cursor again.
+pub(crate) fn page_of_cursor(text: &str) -> Result<Vec<u8>, String> {
+    let mut page = vec![0; PAGE_BYTES_MAX.min(text.len() / 2 + 1)];
+    let count = base::hex::decode(text.as_bytes(), &mut page).map_err(|_| "must be of another answer".to_owned())?;
+    page.truncate(count);
+    Ok(page)
+}
+
 fn bad_cursor() -> Problem {
     Problem::field("after", "must be the `next` of another answer")
 }

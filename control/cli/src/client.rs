@@ -94,6 +94,15 @@ impl Client {
         Err(format!("{}{hint}", problem(response.status().as_u16(), &text)))
     }
 
+    /// Lines of text, and where those that follow are.
+    pub(crate) fn lines(&self, path: &str) -> Result<(String, Option<String>), String> {
+        let mut answer = self.send("GET", path, None, None)?;
+        let link =
+            answer.headers().get("Link").and_then(|link| link.to_str().ok()).and_then(next_of).map(str::to_owned);
+        let text = answer.body_mut().read_to_string().map_err(|error| error.to_string())?;
+        Ok((text, link))
+    }
+
     /// Everything in a list, up to `count_max`. `query` is `a=b&c=d` or empty.
     pub(crate) fn list(&self, path: &str, query: &str, count_max: usize) -> Result<Vec<Value>, String> {
         let mut items = Vec::new();
@@ -151,6 +160,12 @@ fn is_id(text: &str) -> bool {
     is_spelt && (digits == 16 || (digits == 32 && text.len() == 36))
 }
 
+/// Where a `Link` header (RFC 8288) says that more follows, if that is a path of the API.
+fn next_of(link: &str) -> Option<&str> {
+    let (path, rest) = link.strip_prefix('<')?.split_once('>')?;
+    (rest.trim() == "; rel=\"next\"" && path.starts_with("/api/")).then_some(path)
+}
+
 /// A problem document (RFC 9457) in one line; what is none is quoted.
 fn problem(status: u16, text: &str) -> String {
     let Ok(value) = serde_json::from_str::<Value>(text) else {
@@ -206,6 +221,14 @@ mod tests {
         );
         assert_eq!(problem(502, "<html>\u{1b}bad</html>"), "HTTP 502 <html>bad</html>");
         assert_eq!(problem(500, ""), "HTTP 500");
+    }
+
+    #[test]
+    fn only_the_api_says_what_follows() {
+        assert_eq!(next_of("</api/v1/x?page=AB>; rel=\"next\""), Some("/api/v1/x?page=AB"));
+        for link in ["", "</api/v1/x>; rel=\"prev\"", "<https://elsewhere/api/>; rel=\"next\"", "/api/v1/x"] {
+            assert_eq!(next_of(link), None, "{link}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Commands that are not the same for every resource: status, keys and tokens, downlinks, events, settings.
 
 use crate::client::{Client, encode};
+use crate::durable;
 use crate::generic::{self, text};
 use crate::resource::{Resource, by_name};
 use crate::show::Printer;
@@ -16,7 +17,7 @@ pub(crate) fn extend(resource: &Resource, command: Command) -> Command {
         "device" => command
             .subcommand(Command::new("keys").about("Shows its keys").arg(id()))
             .subcommand(Command::new("queue").about("Shows the downlinks that wait for it").arg(id())),
-        "stream" => command
+        "stream" => durable::extend(command)
             .subcommand(
                 Command::new("tail")
                     .about("Opens it and prints what comes")
@@ -276,6 +277,14 @@ pub(crate) fn settings(client: &Client, printer: Printer, setting: &Setting) -> 
 pub(crate) fn status(client: &Client, printer: Printer) -> Result<(), String> {
     let mut status = client.read("/api/v1/status")?;
     status["me"] = client.read("/api/v1/me")?;
+    // How the disks do is the operator's business; a dataplane that cannot say is no reason to say nothing at all.
+    let mut unsaid = None;
+    if status["me"]["role"] == "operator" && status["dataplane"]["connected"] == true {
+        match client.read("/api/v1/journal") {
+            Ok(journal) => status["journal"] = items(journal).into(),
+            Err(reason) => unsaid = Some(reason),
+        }
+    }
     if printer.json {
         return printer.value(&status);
     }
@@ -291,6 +300,15 @@ pub(crate) fn status(client: &Client, printer: Printer) -> Result<(), String> {
     printer.line(&format!("dataplane  {state}"))?;
     if let Some(reason) = dataplane["refused"].as_str() {
         printer.line(&format!("refused    {reason}"))?;
+    }
+    if let Some(reason) = unsaid {
+        printer.line(&format!("journal    {reason}"))?;
+    }
+    for shard in status["journal"].as_array().into_iter().flatten().filter(|shard| shard["disk"] != "healthy") {
+        let detail = shard["detail"].as_str().unwrap_or_default();
+        let text =
+            format!("journal    shard {}: {} {detail}", shard["shard"], shard["disk"].as_str().unwrap_or_default());
+        printer.line(text.trim_end())?;
     }
     printer.value(&status)
 }

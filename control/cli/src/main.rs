@@ -4,6 +4,7 @@
 
 mod client;
 mod commands;
+mod durable;
 mod generic;
 mod import;
 mod place;
@@ -157,7 +158,8 @@ fn on_resource(
     }
     match (resource.name, name) {
         ("stream", "token") => commands::token(&client, printer, matches),
-        ("stream", _) => tail_stream(global, place, &client, printer, resource, matches),
+        ("stream", "tail") => tail_stream(global, place, &client, printer, resource, matches),
+        ("stream", _) => durable::run(&client, printer, name, matches),
         _ => commands::device(&client, printer, name, matches),
     }
 }

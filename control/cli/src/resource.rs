@@ -198,7 +198,7 @@ pub(crate) const RESOURCES: &[Resource] = &[
         path: "streams",
         about: "Streams: standing, two-way taps",
         id: "id",
-        columns: &["id", "name", "level", "copies", "format", "enabled", "state.delivered", "applied"],
+        columns: &["id", "name", "level", "copies", "delivery", "format", "enabled", "state.delivered", "applied"],
         fields: &[
             NAME,
             field("tenant", "tenant", Of("tenants"), FixedOptional, "Its tenant; the operator's without one"),
@@ -217,11 +217,22 @@ pub(crate) const RESOURCES: &[Resource] = &[
             field("when-full", "when_full", Text, Optional, "drop_newest or disconnect"),
             field("ping-interval-s", "ping_interval_s", Number, Optional, "Seconds between pings"),
             field("connection-count-max", "connection_count_max", Number, Optional, "Connections per shard"),
+            field("delivery", "delivery", Text, Optional, "live, or durable: kept until each group acknowledged it"),
+            field("accept", "accept", Text, Optional, "Durable: acceptance waits for disk or memory"),
+            field("retention-s", "retention_s", Number, Optional, "Durable: seconds that messages are kept"),
+            field("retention-bytes", "retention_bytes", Number, Optional, "Durable: bytes that are kept; 0 is 10 GiB"),
+            field("in-flight-max", "in_flight_max", Number, Optional, "Durable: unacknowledged messages per session"),
+            field("attempts-max", "attempts_max", Number, Optional, "Durable: deliveries before a dead letter"),
+            field("retry-s", "retry_s", Number, Optional, "Durable: seconds until a refused message comes again"),
+            field("ack-timeout-s", "ack_timeout_s", Number, Optional, "Durable: seconds to acknowledge; 0 is no limit"),
         ],
         filters: &[("tenant", Of("tenants"))],
         update: "PATCH",
         examples: "  trunkline stream create --tenant acme --name live --level application --application meters\n  \
-            trunkline stream tail live",
+            trunkline stream tail live\n  \
+            trunkline stream update live --delivery durable --retention-s 86400\n  \
+            trunkline stream history live --from 2026-01-01T00:00:00Z --device 70B3D57ED0000001\n  \
+            trunkline stream seek live billing --to earliest",
     },
 ];
 
@@ -265,7 +276,7 @@ impl Resource {
             .arg(body())
             .args(self.fields.iter().filter(|field| field.may_change()).map(Field::arg));
         let delete = Command::new("delete").about("Removes them").arg(id().action(ArgAction::Append).num_args(1..));
-        let get = Command::new("get").about("Shows one, whole").arg(id());
+        let get = Command::new("get").visible_alias("show").about("Shows one, whole").arg(id());
         Command::new(self.name)
             .about(self.about)
             .after_help(format!("Examples:\n{}", self.examples))
@@ -383,6 +394,10 @@ mod tests {
         assert_eq!(object("device", &arguments), Ok(expected));
         let arguments = ["create", "--kinds", "uplink,joined", "--deflate", "--templates", r#"{"uplink":"x"}"#];
         let expected = json!({ "kinds": ["uplink", "joined"], "templates": { "uplink": "x" }, "deflate": true });
+        assert_eq!(object("stream", &arguments), Ok(expected));
+        let arguments =
+            ["update", "live", "--delivery", "durable", "--accept", "memory", "--retention-bytes", "1073741824"];
+        let expected = json!({ "delivery": "durable", "accept": "memory", "retention_bytes": 1_073_741_824 });
         assert_eq!(object("stream", &arguments), Ok(expected));
     }
 

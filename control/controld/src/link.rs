@@ -5,10 +5,13 @@
 
 use crate::reader::{self, Order, Source};
 use crate::translate;
-use api::dataplane::{Answer, Dataplane, Enqueue, Happened, InForce, LinkStatus, Query, Queued, Reply, Unavailable};
+use api::dataplane::{
+    Answer, Dataplane, DeadLetterPage, DeadLetters, Enqueue, Happened, History, HistoryPage, InForce, LinkStatus,
+    Query, Queued, Reply, SeekGroup, Unavailable,
+};
 use base::{Eui64, Monotonic};
 use contract::frame::{Decoder, Encoder};
-use contract::v1::{Flush, FromDataplane};
+use contract::v1::{Flush, FromDataplane, PutBack, RemoveGroup};
 use push::{Ask, AskError, Input, Limits, Link, Output, Status};
 use std::collections::HashMap;
 use std::future::pending;
@@ -91,6 +94,13 @@ impl DataplaneLink {
         receiver.await.map_err(|_| Unavailable::Unknown)?.map_err(translate::unavailable)
     }
 
+    async fn move_group(&self, ask: Ask) -> Result<(), Unavailable> {
+        match self.ask(ask).await? {
+            push::Reply::GroupMoved(moved) => translate::done(moved.error),
+            _ => Err(Unavailable::Unknown),
+        }
+    }
+
     /// Waits until the revision is in force, or it is known that it will not be soon.
     async fn wait(&self, revision: u64) -> InForce {
         let mut status = self.status.clone();
@@ -151,6 +161,41 @@ impl Dataplane for DataplaneLink {
         Box::pin(async move {
             match self.ask(Ask::Flush(Flush { dev_eui: dev_eui.to_u64() })).await? {
                 push::Reply::Flushed(flushed) => Ok(flushed.count),
+                _ => Err(Unavailable::Unknown),
+            }
+        })
+    }
+
+    fn seek_group(&self, seek: SeekGroup) -> Reply<'_, Result<(), Unavailable>> {
+        Box::pin(self.move_group(Ask::SeekGroup(translate::seek_group(seek))))
+    }
+
+    fn remove_group(&self, stream: u32, group: String) -> Reply<'_, Result<(), Unavailable>> {
+        Box::pin(self.move_group(Ask::RemoveGroup(RemoveGroup { stream, group })))
+    }
+
+    fn history(&self, history: History) -> Reply<'_, Result<HistoryPage, Unavailable>> {
+        Box::pin(async move {
+            match self.ask(Ask::History(translate::history(history))).await? {
+                push::Reply::HistoryPage(page) => translate::history_page(page),
+                _ => Err(Unavailable::Unknown),
+            }
+        })
+    }
+
+    fn dead_letters(&self, letters: DeadLetters) -> Reply<'_, Result<DeadLetterPage, Unavailable>> {
+        Box::pin(async move {
+            match self.ask(Ask::DeadLetters(translate::dead_letters(letters))).await? {
+                push::Reply::DeadLetterPage(page) => translate::dead_letter_page(page),
+                _ => Err(Unavailable::Unknown),
+            }
+        })
+    }
+
+    fn put_back(&self, stream: u32, ids: Vec<String>) -> Reply<'_, Result<u32, Unavailable>> {
+        Box::pin(async move {
+            match self.ask(Ask::PutBack(PutBack { stream, ids })).await? {
+                push::Reply::PutBackDone(done) => translate::done(done.error).map(|()| done.count),
                 _ => Err(Unavailable::Unknown),
             }
         })

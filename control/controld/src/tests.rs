@@ -2,12 +2,15 @@
 
 use crate::link::{DataplaneLink, Settings};
 use crate::{Source, View};
-use api::dataplane::{Dataplane, Enqueue, InForce, Query, Queued, Unavailable};
+use api::dataplane::{
+    Dataplane, DeadLetters, Disk, Enqueue, History, InForce, Position, Query, Queued, SeekGroup, Unavailable,
+};
 use base::Eui64;
 use contract::frame::{Decoder, encode};
 use contract::v1::{
-    Acknowledged, Answer, Change, Device, DeviceState, Enqueued, FromDataplane, Happened, Hello, ToDataplane,
-    change::Body as Changed, from_dataplane, to_dataplane,
+    Acknowledged, Answer, Change, DeadLetter, DeadLetterPage, Device, DeviceState, Enqueued, FromDataplane, GroupMoved,
+    GroupState, Happened, Hello, HistoryPage, JournalState, PutBackDone, StreamState, ToDataplane,
+    change::Body as Changed, from_dataplane, journal_state, seek_group, to_dataplane,
 };
 use push::{Delta, Gap, Limits, Page};
 use std::collections::{BTreeMap, VecDeque};
@@ -64,6 +67,8 @@ struct Held {
     store: u64,
     revision: u64,
     devices: Vec<u64>,
+    /// Of the contract.
+    minor: u32,
 }
 
 /// Serves one connection until it ends, or until `count_max` messages were taken. It lasts as long as what is returned.
@@ -106,8 +111,8 @@ fn obey(held: &mut Held, message: ToDataplane, socket: &mut UnixStream) {
     };
     let in_force = match message.body.unwrap() {
         to_dataplane::Body::Hello(_) => {
-            let Held { store, revision, .. } = *held;
-            let hello = Hello { major: 1, store, revision, shard_count: SHARDS, software: "model 1".into(), minor: 0 };
+            let Held { store, revision, minor, .. } = *held;
+            let hello = Hello { major: 1, store, revision, shard_count: SHARDS, software: "model 1".into(), minor };
             return say(request, from_dataplane::Body::Hello(hello));
         }
         to_dataplane::Body::SnapshotBegin(begin) => {
@@ -124,7 +129,22 @@ fn obey(held: &mut Held, message: ToDataplane, socket: &mut UnixStream) {
         }
         to_dataplane::Body::Query(query) => {
             let devices = query.devices.iter().map(|eui| DeviceState { dev_eui: *eui, ..Default::default() }).collect();
-            return say(request, from_dataplane::Body::Answer(Answer { devices, ..Default::default() }));
+            let group = GroupState { group: "g".into(), lag_bytes: 9, ..Default::default() };
+            let stream = |id: &u32| StreamState {
+                id: *id,
+                groups: vec![group.clone()],
+                retained_bytes: 70,
+                not_stored: 3,
+                ..Default::default()
+            };
+            let journal =
+                JournalState { disk: journal_state::Disk::ReadOnly.into(), segments: 4, ..Default::default() };
+            let streams = query.streams.iter().map(stream).collect();
+            let journal = if query.journal { vec![journal] } else { Vec::new() };
+            return say(
+                request,
+                from_dataplane::Body::Answer(Answer { devices, streams, journal, ..Default::default() }),
+            );
         }
         to_dataplane::Body::Enqueue(enqueue) => {
             let error = if enqueue.fport == 0 { "bad_port".to_owned() } else { String::new() };
@@ -133,6 +153,33 @@ fn obey(held: &mut Held, message: ToDataplane, socket: &mut UnixStream) {
             return say(request, from_dataplane::Body::Enqueued(Enqueued { id: 5, error }));
         }
         to_dataplane::Body::Flush(_) => return,
+        to_dataplane::Body::SeekGroup(seek) => {
+            let error = match seek.to {
+                Some(seek_group::To::Id(_)) => "unknown_id",
+                Some(seek_group::To::Earliest(true) | seek_group::To::Latest(true) | seek_group::To::TimeUs(5)) => "",
+                other => panic!("not asked for: {other:?}"),
+            };
+            return say(request, from_dataplane::Body::GroupMoved(GroupMoved { error: error.into() }));
+        }
+        to_dataplane::Body::RemoveGroup(remove) => {
+            let error = if remove.group == "g" { String::new() } else { "unknown_group".into() };
+            return say(request, from_dataplane::Body::GroupMoved(GroupMoved { error }));
+        }
+        to_dataplane::Body::History(history) => {
+            let error = if history.page.is_empty() { "" } else { "bad_page" };
+            let told = format!("{} {} {:?} {}", history.from_us, history.to_us, history.device, history.limit);
+            let page = HistoryPage { messages: vec![told.into_bytes()], next: vec![1, 2], error: error.into() };
+            return say(request, from_dataplane::Body::HistoryPage(page));
+        }
+        to_dataplane::Body::DeadLetters(asked) => {
+            let letter = DeadLetter { id: "7".into(), attempts: asked.limit, at_us: 8, ..Default::default() };
+            let page = DeadLetterPage { letters: vec![letter], ..Default::default() };
+            return say(request, from_dataplane::Body::DeadLetterPage(page));
+        }
+        to_dataplane::Body::PutBack(put_back) => {
+            let done = PutBackDone { count: put_back.ids.len() as u32, error: String::new() };
+            return say(request, from_dataplane::Body::PutBackDone(done));
+        }
     };
     held.revision = in_force;
     for shard in 0..SHARDS {
@@ -177,7 +224,7 @@ fn changes_wait_for_the_dataplane_and_outlive_its_restarts() {
             assert!(before < PATIENCE, "the link never came back");
         }
         let (listener, connection, held) = dataplane.join().unwrap();
-        assert_eq!(held, Held { store: 9, revision: 7, devices: (1..=250).collect() });
+        assert_eq!(held, Held { store: 9, revision: 7, devices: (1..=250).collect(), minor: 0 });
 
         // It comes back with what it had, and is given only what it lacks.
         shelf.0.lock().unwrap().insert(300, 8);
@@ -193,7 +240,7 @@ fn changes_wait_for_the_dataplane_and_outlive_its_restarts() {
         drop(link);
         tokio::task::yield_now().await;
         tokio::time::sleep(Duration::from_millis(20)).await;
-        assert_eq!(dataplane.join().unwrap().1, Held { store: 9, revision: 8, devices: vec![300] });
+        assert_eq!(dataplane.join().unwrap().1, Held { store: 9, revision: 8, devices: vec![300], minor: 0 });
     });
 }
 
@@ -222,4 +269,70 @@ fn questions_reach_the_dataplane_and_events_come_back() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     });
     dataplane.join().unwrap();
+}
+
+/// A link to a model that speaks this minor version of the contract, and what `f` does with it.
+fn with_model(minor: u32, f: impl AsyncFnOnce(&DataplaneLink)) {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("socket");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let dataplane = std::thread::spawn(move || serve(&listener, Held { minor, ..Held::default() }, usize::MAX));
+    runtime().block_on(async {
+        let link = start(&socket, &Shelf::default());
+        while !link.status().connected {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        let status = link.status();
+        assert_eq!((status.contract, status.lacks_durable.is_none()), (format!("1.{minor}"), minor >= 1));
+        f(&link).await;
+        drop(link);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    });
+    dataplane.join().unwrap();
+}
+
+#[test]
+fn what_durable_streams_keep_is_asked_of_the_dataplane() {
+    with_model(1, async |link| {
+        let query = Query { streams: vec![4], journal: true, ..Query::default() };
+        let answer = link.query(query).await.unwrap();
+        let stream = &answer.streams[0];
+        assert_eq!((stream.groups[0].group.as_str(), stream.groups[0].lag_bytes), ("g", 9));
+        assert_eq!((stream.retained_bytes, stream.not_stored), (70, 3));
+        assert_eq!((answer.journal[0].disk, answer.journal[0].segments), (Disk::ReadOnly, 4));
+
+        for (to, expected) in [
+            (Position::Earliest, Ok(())),
+            (Position::Latest, Ok(())),
+            (Position::Time(5), Ok(())),
+            (Position::Id("x".into()), Err(Unavailable::Rejected("unknown_id".into()))),
+        ] {
+            assert_eq!(link.seek_group(SeekGroup { stream: 4, group: "g".into(), to }).await, expected);
+        }
+        assert_eq!(link.remove_group(4, "g".into()).await, Ok(()));
+        assert_eq!(link.remove_group(4, "h".into()).await, Err(Unavailable::Rejected("unknown_group".into())));
+
+        let history =
+            History { stream: 4, from_us: 1, to_us: 2, device: Some(Eui64::new(3)), page: Vec::new(), limit: 5 };
+        let page = link.history(history.clone()).await.unwrap();
+        assert_eq!((page.messages, page.next), (vec![b"1 2 Some(3) 5".to_vec()], vec![1, 2]));
+        let second = link.history(History { page: vec![1], ..history }).await;
+        assert_eq!(second, Err(Unavailable::Rejected("bad_page".into())));
+        let letters = link.dead_letters(DeadLetters { stream: 4, page: Vec::new(), limit: 9 }).await.unwrap().letters;
+        assert_eq!((letters[0].id.as_str(), letters[0].attempts, letters[0].at_us), ("7", 9, 8));
+        assert_eq!(link.put_back(4, vec!["7".into()]).await, Ok(1));
+    });
+}
+
+#[test]
+fn an_older_dataplane_is_said_to_be_too_old() {
+    with_model(0, async |link| {
+        let too_old = Unavailable::TooOld { needed: "1.1".into(), spoken: "1.0".into() };
+        let query = Query { devices: vec![Eui64::new(1)], journal: true, ..Query::default() };
+        assert_eq!(link.query(query).await, Err(too_old.clone()));
+        assert_eq!(link.history(History::default()).await, Err(too_old.clone()));
+        assert_eq!(link.put_back(4, Vec::new()).await, Err(too_old));
+        let query = Query { devices: vec![Eui64::new(1)], ..Query::default() };
+        assert_eq!(link.query(query).await.unwrap().devices.len(), 1, "the rest is answered");
+    });
 }

@@ -1,8 +1,9 @@
 //! Values as the dataplane is told of them.
 
 use crate::{
-    Activation, Application, ApplicationId, Bounded, Change, Copies, Device, Fault, Format, Gateway, Level, MacVersion,
-    Profile, ProfileId, Region, Settings, Stream, StreamId, Tenant, TenantId, WhenFull,
+    Accept, Activation, Application, ApplicationId, Bounded, Change, Copies, Delivery, Device, Fault, Format, Gateway,
+    Level, MacVersion, Profile, ProfileId, Region, RetentionBytes, Settings, Stream, StreamId, Tenant, TenantId,
+    WhenFull,
 };
 use base::Eui64;
 use contract::v1::{self, change::Body};
@@ -134,6 +135,24 @@ pub fn stream(id: StreamId, value: &Stream, token_hashes: Vec<Vec<u8>>) -> Chang
         Level::Operator => v1::Level::Operator,
     };
     message.level = level.into();
+    message.delivery = match value.delivery {
+        Delivery::Live => v1::Delivery::Live,
+        Delivery::Durable(durable) => {
+            message.accept = match durable.accept {
+                Accept::Disk => v1::Accept::Disk,
+                Accept::Memory => v1::Accept::Memory,
+            }
+            .into();
+            message.retention_s = or_zero(durable.retention_s);
+            message.retention_bytes = durable.retention_bytes.map_or(0, RetentionBytes::value);
+            message.in_flight_max = or_zero(durable.in_flight_max);
+            message.attempts_max = or_zero(durable.attempts_max);
+            message.retry_s = durable.retry_s.map(Bounded::value);
+            message.ack_timeout_s = or_zero(durable.ack_timeout_s);
+            v1::Delivery::Durable
+        }
+    }
+    .into();
     match &value.format {
         Format::Shipped(name) => message.format.clone_from(name),
         Format::Own(templates) => {

@@ -42,7 +42,11 @@ fn fault(refusal: Refusal) -> Fault {
 mod tests {
     use super::*;
     use crate::change;
-    use crate::{Application, Bounded, Copies, Format, Level, Name, Stream, StreamId, Tenant, TenantId, WhenFull};
+    use crate::{
+        Accept, Application, Bounded, Copies, Delivery, Durable, Format, Level, Name, RetentionBytes, Stream, StreamId,
+        Tenant, TenantId, WhenFull,
+    };
+    use contract::v1::change::Body;
     use std::collections::BTreeMap;
 
     fn tenant(id: u32) -> Change {
@@ -50,7 +54,11 @@ mod tests {
     }
 
     fn stream(format: Format) -> Change {
-        let value = Stream {
+        change::stream(StreamId(1), &stream_of(format, Delivery::Live), vec![vec![7; 32]])
+    }
+
+    fn stream_of(format: Format, delivery: Delivery) -> Stream {
+        Stream {
             tenant: Some(TenantId(1)),
             name: Name::parse("All").expect("a name"),
             level: Level::Tenant,
@@ -64,8 +72,8 @@ mod tests {
             when_full: WhenFull::Disconnect,
             ping_interval_s: None,
             connection_count_max: None,
-        };
-        change::stream(StreamId(1), &value, vec![vec![7; 32]])
+            delivery,
+        }
     }
 
     fn check(compiler: &mut Compiler, change: &Change, field: Option<&str>) {
@@ -92,5 +100,50 @@ mod tests {
         let application =
             Application { tenant: TenantId(9), name: Name::parse("x").expect("a name"), dedup_window_ms: None };
         check(&mut compiler, &change::application(1.into(), &application), Some("tenant"));
+    }
+
+    /// At both ends of every range, so that the model and the compiler agree on what is in it.
+    #[test]
+    fn whatever_the_model_takes_of_a_durable_stream_compiles() {
+        let mut compiler = Compiler::default();
+        check(&mut compiler, &tenant(1), None);
+        compiler.keep();
+        let most = Durable {
+            accept: Accept::Memory,
+            retention_s: Bounded::new(315_360_000).ok(),
+            retention_bytes: RetentionBytes::new(1 << 50).ok(),
+            in_flight_max: Bounded::new(4096).ok(),
+            attempts_max: Bounded::new(100).ok(),
+            retry_s: Bounded::new(86_400).ok(),
+            ack_timeout_s: Bounded::new(86_400).ok(),
+        };
+        let least = Durable {
+            accept: Accept::Disk,
+            retention_s: Bounded::new(60).ok(),
+            retention_bytes: RetentionBytes::new(1 << 20).ok(),
+            in_flight_max: Bounded::new(1).ok(),
+            attempts_max: Bounded::new(1).ok(),
+            retry_s: Bounded::new(0).ok(),
+            ack_timeout_s: Bounded::new(5).ok(),
+        };
+        assert!(least.differences(&most).count() == 7 && most.differences(&Durable::default()).count() == 7);
+        for durable in [most, least, Durable::default()] {
+            let value = stream_of(Format::Shipped("json".into()), Delivery::Durable(durable));
+            let change = change::stream(StreamId(1), &value, Vec::new());
+            check(&mut compiler, &change, None);
+            let Some(Body::Stream(message)) = change.body else { panic!("a stream") };
+            assert_eq!(message.delivery(), contract::v1::Delivery::Durable);
+            assert_eq!(message.retry_s, durable.retry_s.map(Bounded::value), "0 is said, absence is not");
+        }
+        assert!(RetentionBytes::new((1 << 20) - 1).is_err() && RetentionBytes::new((1 << 50) + 1).is_err());
+        let default = Durable {
+            retention_s: Bounded::new(604_800).ok(),
+            retention_bytes: RetentionBytes::new(10 << 30).ok(),
+            in_flight_max: Bounded::new(256).ok(),
+            attempts_max: Bounded::new(5).ok(),
+            retry_s: Bounded::new(10).ok(),
+            ..Durable::default()
+        };
+        assert_eq!(default.differences(&Durable::default()).count(), 0, "said or not, the default is the default");
     }
 }

@@ -32,9 +32,9 @@ pub use ids::{ApplicationId, KeyId, ProfileId, StreamId, TenantId, TokenId, Uid}
 pub use profile::{MacVersion, Profile, Region, SubBands};
 pub use secret::{ApiSecret, Key128, Token};
 pub use settings::{NetId, Settings};
-pub use stream::{Copies, Format, Level, Stream, WhenFull};
+pub use stream::{Accept, Copies, Delivery, Durable, Format, Level, RetentionBytes, Stream, WhenFull};
 pub use tenancy::{ApiKey, Application, Role, Tenant};
-pub use text::Name;
+pub use text::{GroupName, Name};
 
 /// The contract's message of a change, as the store logs it.
 pub use contract::v1::Change;

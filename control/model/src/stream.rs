@@ -2,6 +2,7 @@
 
 use crate::{ApplicationId, Bounded, Name, TenantId};
 use base::Eui64;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A stream, without its tokens.
@@ -33,6 +34,155 @@ pub struct Stream {
     pub ping_interval_s: Option<Bounded<5, 3600>>,
     /// Connections, per shard.
     pub connection_count_max: Option<Bounded<1, 1_000_000>>,
+    /// Whether its messages are kept for its consumers.
+    pub delivery: Delivery,
+}
+
+/// Whether a stream's messages are kept for its consumers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Delivery {
+    /// Who is connected gets them.
+    #[default]
+    Live,
+    /// Each group of consumers gets each at least once.
+    Durable(Durable),
+}
+
+/// How a durable stream keeps its messages and gives them out. What is absent is the dataplane's default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Durable {
+    /// What acceptance waits for.
+    pub accept: Accept,
+    /// The age up to which messages are kept.
+    pub retention_s: Option<Bounded<60, 315_360_000>>,
+    /// The bytes up to which messages are kept.
+    pub retention_bytes: Option<RetentionBytes>,
+    /// Unacknowledged messages per session.
+    pub in_flight_max: Option<Bounded<1, 4096>>,
+    /// Deliveries of one message before it is a dead letter.
+    pub attempts_max: Option<Bounded<1, 100>>,
+    /// Before a refused message is delivered again.
+    pub retry_s: Option<Bounded<0, 86_400>>,
+    /// Before an unacknowledged message is delivered again; without it only when its session has ended.
+    pub ack_timeout_s: Option<Bounded<5, 86_400>>,
+}
+
+impl Delivery {
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Durable(_) => "durable",
+        }
+    }
+
+    /// How a durable stream does it; nothing for a live one.
+    #[must_use]
+    pub const fn durable(&self) -> Option<&Durable> {
+        match self {
+            Self::Live => None,
+            Self::Durable(durable) => Some(durable),
+        }
+    }
+}
+
+impl Durable {
+    /// The fields in which two mean something else, whether they say it or leave it to the default.
+    pub fn differences(&self, other: &Self) -> impl Iterator<Item = &'static str> + use<> {
+        let (mine, others) = (self.meant(), other.meant());
+        mine.into_iter().zip(others).filter(|(mine, other)| mine != other).map(|((field, _), _)| field)
+    }
+
+    fn meant(&self) -> [(&'static str, u64); 7] {
+        const DEFAULT: plan::Durable = plan::Durable::DEFAULT;
+        fn or<const MIN: u32, const MAX: u32>(value: Option<Bounded<MIN, MAX>>, default: u64) -> u64 {
+            value.map_or(default, |value| value.value().into())
+        }
+        [
+            ("accept", self.accept as u64),
+            ("retention_s", or(self.retention_s, DEFAULT.retention.as_secs())),
+            ("retention_bytes", self.retention_bytes.map_or(DEFAULT.retention_bytes, RetentionBytes::value)),
+            ("in_flight_max", or(self.in_flight_max, DEFAULT.in_flight_max.into())),
+            ("attempts_max", or(self.attempts_max, DEFAULT.attempts_max.into())),
+            ("retry_s", or(self.retry_s, DEFAULT.retry.as_secs())),
+            ("ack_timeout_s", or(self.ack_timeout_s, 0)),
+        ]
+    }
+}
+
+/// What "accepted" waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Accept {
+    /// The message is on the disk: it survives power loss.
+    #[default]
+    Disk,
+    /// The message is written: it survives the process.
+    Memory,
+}
+
+impl Accept {
+    /// The choice with this name.
+    ///
+    /// # Errors
+    /// The reason.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "disk" => Ok(Self::Disk),
+            "memory" => Ok(Self::Memory),
+            _ => Err("must be disk or memory".into()),
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Disk => "disk",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+/// Bytes that a stream may keep: 1 MiB to 2^50.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u64", into = "u64")]
+pub struct RetentionBytes(u64);
+
+impl RetentionBytes {
+    /// The number, if it is in range.
+    ///
+    /// # Errors
+    /// The reason, which names the range.
+    pub fn new(value: u64) -> Result<Self, String> {
+        const MIN: u64 = 1 << 20;
+        const MAX: u64 = 1 << 50;
+        if (MIN..=MAX).contains(&value) {
+            return Ok(Self(value));
+        }
+        Err(format!("must be {MIN} to {MAX}, is {value}"))
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn value(self) -> u64 {
+        self.0
+    }
+}
+
+impl TryFrom<u64> for RetentionBytes {
+    type Error = String;
+
+    fn try_from(value: u64) -> Result<Self, String> {
+        Self::new(value)
+    }
+}
+
+impl From<RetentionBytes> for u64 {
+    fn from(value: RetentionBytes) -> Self {
+        value.0
+    }
 }
 
 /// What a stream taps.

@@ -1,4 +1,4 @@
-//! Names that people give.
+//! Names that people give, and that programs give.
 
 use core::fmt;
 use serde::{Deserialize, Serialize};
@@ -54,5 +54,29 @@ impl TryFrom<String> for Name {
 impl From<Name> for String {
     fn from(name: Name) -> Self {
         name.0
+    }
+}
+
+/// The name of a group of consumers: 1 to 64 letters, digits or any of `.` `_` `-`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupName(String);
+
+impl GroupName {
+    /// The name, if it is one.
+    ///
+    /// # Errors
+    /// The reason.
+    pub fn parse(text: impl Into<String>) -> Result<Self, String> {
+        let text = text.into();
+        if contract::is_group_name(&text) {
+            return Ok(Self(text));
+        }
+        Err(format!("must have 1 to {} letters, digits or any of . _ -", contract::GROUP_BYTES_MAX))
+    }
+}
+
+impl fmt::Display for GroupName {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
     }
 }

@@ -1,9 +1,12 @@
-//! Questions and commands that the dataplane answers one by one: queries, downlinks, flushes.
+//! Questions and commands that the dataplane answers one by one: queries, downlinks, flushes, what durable streams keep.
 //!
 //! Owns which are open and until when. An answer that comes too late finds nobody and is dropped.
 
 use base::Monotonic;
-use contract::v1::{Answer, Enqueue, Enqueued, Flush, Flushed, Query, from_dataplane, to_dataplane};
+use contract::v1::{
+    Answer, DeadLetterPage, DeadLetters, Enqueue, Enqueued, Flush, Flushed, GroupMoved, History, HistoryPage, PutBack,
+    PutBackDone, Query, RemoveGroup, SeekGroup, from_dataplane, to_dataplane,
+};
 use std::collections::BTreeMap;
 
 /// What may be asked of the dataplane.
@@ -15,6 +18,16 @@ pub enum Ask {
     Enqueue(Enqueue),
     /// A queue to empty.
     Flush(Flush),
+    /// A group of consumers that is to read on elsewhere.
+    SeekGroup(SeekGroup),
+    /// A group of consumers to forget.
+    RemoveGroup(RemoveGroup),
+    /// What a durable stream kept.
+    History(History),
+    /// What a durable stream could not deliver.
+    DeadLetters(DeadLetters),
+    /// Dead letters to deliver again.
+    PutBack(PutBack),
 }
 
 impl Ask {
@@ -23,6 +36,22 @@ impl Ask {
             Self::Query(query) => to_dataplane::Body::Query(query),
             Self::Enqueue(enqueue) => to_dataplane::Body::Enqueue(enqueue),
             Self::Flush(flush) => to_dataplane::Body::Flush(flush),
+            Self::SeekGroup(seek) => to_dataplane::Body::SeekGroup(seek),
+            Self::RemoveGroup(remove) => to_dataplane::Body::RemoveGroup(remove),
+            Self::History(history) => to_dataplane::Body::History(history),
+            Self::DeadLetters(letters) => to_dataplane::Body::DeadLetters(letters),
+            Self::PutBack(put_back) => to_dataplane::Body::PutBack(put_back),
+        }
+    }
+
+    /// The minor version of the contract that a dataplane must speak to answer.
+    pub(crate) const fn minor(&self) -> u32 {
+        match self {
+            Self::Query(query) if query.journal => contract::MINOR_DURABLE,
+            Self::Query(_) | Self::Enqueue(_) | Self::Flush(_) => 0,
+            Self::SeekGroup(_) | Self::RemoveGroup(_) | Self::History(_) | Self::DeadLetters(_) | Self::PutBack(_) => {
+                contract::MINOR_DURABLE
+            }
         }
     }
 }
@@ -36,6 +65,14 @@ pub enum Reply {
     Enqueued(Enqueued),
     /// To a flush.
     Flushed(Flushed),
+    /// To what was asked of a group; it may name a reason why it was not done, as may those below.
+    GroupMoved(GroupMoved),
+    /// A part of what was kept.
+    HistoryPage(HistoryPage),
+    /// A part of what could not be delivered.
+    DeadLetterPage(DeadLetterPage),
+    /// To dead letters that are to be delivered again.
+    PutBackDone(PutBackDone),
 }
 
 impl Reply {
@@ -44,6 +81,10 @@ impl Reply {
             from_dataplane::Body::Answer(answer) => Ok(Self::Answer(answer)),
             from_dataplane::Body::Enqueued(enqueued) => Ok(Self::Enqueued(enqueued)),
             from_dataplane::Body::Flushed(flushed) => Ok(Self::Flushed(flushed)),
+            from_dataplane::Body::GroupMoved(moved) => Ok(Self::GroupMoved(moved)),
+            from_dataplane::Body::HistoryPage(page) => Ok(Self::HistoryPage(page)),
+            from_dataplane::Body::DeadLetterPage(page) => Ok(Self::DeadLetterPage(page)),
+            from_dataplane::Body::PutBackDone(done) => Ok(Self::PutBackDone(done)),
             other => Err(other),
         }
     }
@@ -56,6 +97,13 @@ pub enum AskError {
     Absent,
     /// Too many questions are open; nothing was sent.
     Busy,
+    /// The dataplane speaks an earlier minor version of the contract than this one; nothing was sent.
+    TooOld {
+        /// The one that it would have to speak.
+        needed: u32,
+        /// The one that it speaks.
+        spoken: u32,
+    },
     /// The link broke after the question was sent: a command may have taken effect.
     Lost,
     /// No answer came in time: a command may have taken effect.
@@ -74,6 +122,13 @@ impl core::fmt::Display for AskError {
         match self {
             Self::Absent => out.write_str("the dataplane is not connected"),
             Self::Busy => out.write_str("too many requests wait for the dataplane"),
+            Self::TooOld { needed, spoken } => {
+                let major = contract::MAJOR;
+                write!(
+                    out,
+                    "the dataplane speaks version {major}.{spoken} of the contract, this needs {major}.{needed}"
+                )
+            }
             Self::Lost => out.write_str("the link to the dataplane broke before it answered"),
             Self::Late => out.write_str("the dataplane did not answer in time"),
             Self::Refused { field, reason } if field.is_empty() => write!(out, "the dataplane refused: {reason}"),

@@ -157,6 +157,8 @@ pub struct Status {
     pub phase: Phase,
     /// The dataplane's name and version, from its last Hello.
     pub software: String,
+    /// The minor version of the contract that it speaks, from its last Hello.
+    pub minor: u32,
     /// The newest revision of the store.
     pub committed: u64,
     /// The revision that every shard has put in force; 0 while the dataplane is away.
@@ -316,6 +318,7 @@ impl Link {
         Status {
             phase,
             software: self.peer.software.clone(),
+            minor: self.peer.minor,
             committed: self.committed,
             in_force: self.in_force,
             shards: self.shards.clone(),
@@ -565,7 +568,9 @@ impl Link {
     }
 
     fn ask(&mut self, token: u64, ask: Ask, now: Monotonic) {
+        let (needed, spoken) = (ask.minor(), self.peer.minor);
         let error = match self.wire {
+            Wire::Up if spoken < needed => AskError::TooOld { needed, spoken },
             Wire::Up if self.asks.count() < self.limits.ask_count_max => {
                 let request = self.request();
                 self.asks.open(request, token, now.after(self.limits.ask_timeout));

@@ -4,8 +4,9 @@ use crate::{Ask, AskError, Delta, Gap, Input, Limits, Link, Log, Logged, Output,
 use base::Monotonic;
 use base::mix::SplitMix64;
 use contract::v1::{
-    Acknowledged, Application, Change, Device, Enqueue, Enqueued, FromDataplane, Hello, Refused, ToDataplane,
-    change::Body as Changed, from_dataplane, to_dataplane,
+    Acknowledged, Application, Change, DeadLetters, Device, Enqueue, Enqueued, FromDataplane, Hello, History,
+    HistoryPage, PutBack, Query, Refused, RemoveGroup, SeekGroup, ToDataplane, change::Body as Changed, from_dataplane,
+    to_dataplane,
 };
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
@@ -140,6 +141,7 @@ struct Dataplane {
     snapshot: Option<(u64, u64, Config, bool)>,
     pending: VecDeque<FromDataplane>,
     refuse_above: Option<u64>,
+    minor: u32,
 }
 
 const SHARDS: u32 = 3;
@@ -171,6 +173,7 @@ impl Dataplane {
                     store: self.store,
                     revision: self.revision,
                     shard_count: SHARDS,
+                    minor: self.minor,
                     ..Default::default()
                 };
                 self.answer(request, from_dataplane::Body::Hello(hello));
@@ -212,7 +215,11 @@ impl Dataplane {
                 let enqueued = Enqueued { id: enqueue.dev_eui, error: String::new() };
                 self.answer(request, from_dataplane::Body::Enqueued(enqueued));
             }
-            to_dataplane::Body::Query(_) | to_dataplane::Body::Flush(_) => {}
+            to_dataplane::Body::History(history) => {
+                let page = HistoryPage { next: history.page, ..Default::default() };
+                self.answer(request, from_dataplane::Body::HistoryPage(page));
+            }
+            _ => {}
         }
     }
 }
@@ -458,6 +465,49 @@ fn questions_are_answered_once_or_said_to_be_lost() {
     world.handle(Input::Disconnected);
     assert_eq!(world.answered.remove(&4), Some(Err(AskError::Lost)));
     assert_eq!(world.link.status().in_force, 0);
+}
+
+#[test]
+fn an_older_dataplane_is_not_asked_what_it_cannot_answer() {
+    let asks = || {
+        [
+            Ask::Query(Query { journal: true, ..Default::default() }),
+            Ask::SeekGroup(SeekGroup::default()),
+            Ask::RemoveGroup(RemoveGroup::default()),
+            Ask::History(History { page: vec![7], ..Default::default() }),
+            Ask::DeadLetters(DeadLetters::default()),
+            Ask::PutBack(PutBack::default()),
+        ]
+    };
+    let mut world = World::new(5);
+    for (token, ask) in (10..).zip(asks()) {
+        world.handle(Input::Ask(token, ask));
+        assert_eq!(world.answered.remove(&token), Some(Err(AskError::Absent)), "of no dataplane is known what it can");
+    }
+    world.commit();
+    world.settle();
+    for (token, ask) in (20..).zip(asks()) {
+        world.handle(Input::Ask(token, ask));
+        assert!(world.to_dataplane.is_empty(), "nothing was sent");
+        assert_eq!(world.answered.remove(&token), Some(Err(AskError::TooOld { needed: 1, spoken: 0 })));
+    }
+    world.handle(Input::Ask(1, Ask::Enqueue(Enqueue::default())));
+    world.settle();
+    assert!(matches!(world.answered.remove(&1), Some(Ok(Reply::Enqueued(_)))), "the rest goes on");
+
+    // It is upgraded: the next Hello says so.
+    world.cut();
+    world.handle(Input::Disconnected);
+    world.dataplane.minor = contract::MINOR_DURABLE;
+    world.settle();
+    assert_eq!(world.link.status().minor, 1);
+    for (token, ask) in (30..).zip(asks()) {
+        world.handle(Input::Ask(token, ask));
+    }
+    assert_eq!(world.to_dataplane.len(), 6);
+    world.settle();
+    let page = HistoryPage { next: vec![7], ..Default::default() };
+    assert_eq!(world.answered.remove(&33), Some(Ok(Reply::HistoryPage(page))));
 }
 
 #[test]

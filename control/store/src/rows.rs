@@ -5,8 +5,8 @@ use crate::kept::Kept;
 use crate::store::{Reader, Writer, eui_key, key_eui};
 use model::change::{self, Removed};
 use model::{
-    Application, ApplicationId, Bounded, Change, Copies, Format, Level, Name, Profile, ProfileId, Settings, Stored,
-    Stream, StreamId, Tenant, TenantId, WhenFull,
+    Application, ApplicationId, Bounded, Change, Copies, Delivery, Durable, Format, Level, Name, Profile, ProfileId,
+    Settings, Stored, Stream, StreamId, Tenant, TenantId, WhenFull,
 };
 use rusqlite::types::{FromSql, Value};
 use rusqlite::{OptionalExtension, Row};
@@ -144,6 +144,8 @@ struct StreamBody {
     when_full: String,
     ping_interval_s: Option<Bounded<5, 3600>>,
     connection_count_max: Option<Bounded<1, 1_000_000>>,
+    /// Of a durable stream; a live one has none.
+    durable: Option<Durable>,
 }
 
 impl Kept for Stream {
@@ -176,6 +178,7 @@ impl Kept for Stream {
             when_full: self.when_full.name().into(),
             ping_interval_s: self.ping_interval_s,
             connection_count_max: self.connection_count_max,
+            durable: self.delivery.durable().copied(),
         };
         Ok(vec![
             maybe(self.tenant, number),
@@ -212,6 +215,7 @@ impl Kept for Stream {
             when_full: stored(WhenFull::parse(&body.when_full))?,
             ping_interval_s: body.ping_interval_s,
             connection_count_max: body.connection_count_max,
+            delivery: body.durable.map_or(Delivery::Live, Delivery::Durable),
         })
     }
 

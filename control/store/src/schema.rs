@@ -10,7 +10,8 @@ const APPLICATION_ID: i32 = 0x5452_4E4B;
 ///
 /// EUIs are 64-bit integers with the sign bit turned, so that the order of the column is the order of the EUIs.
 /// Every kind of thing has a `revision`, the one that changed it last; what is gone is in `removed`.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
 CREATE TABLE meta (
     only INTEGER PRIMARY KEY CHECK (only = 1),
     identity INTEGER NOT NULL,
@@ -92,7 +93,12 @@ CREATE INDEX streams_device ON streams (device);
 CREATE INDEX streams_gateway ON streams (gateway);
 CREATE INDEX tokens_stream ON tokens (stream);
 CREATE INDEX api_keys_tenant ON api_keys (tenant);
-"];
+",
+    "
+-- Streams may be durable. A version that does not know it would serve them live without a word, and must not open them.
+UPDATE streams SET body = json_set(body, '$.durable', NULL);
+",
+];
 
 /// Brings the schema to this version, each step in a transaction of its own. Says whether the store is new.
 pub(crate) fn migrate(conn: &mut Connection, shown: &str) -> Result<bool, OpenError> {

@@ -4,9 +4,9 @@ use crate::{DeviceFilter, Error, Kept, Scope, Since, Store, Upserted};
 use base::Eui64;
 use model::change::{self, Removed};
 use model::{
-    Activation, ApiKey, Application, ApplicationId, Bounded, Change, Checker, Compiler, Copies, DevAddr, Device, Fault,
-    Format, Gateway, Key128, Level, MacVersion, Name, Place, Profile, ProfileId, Region, Role, Settings, Stream,
-    SubBands, Tenant, TenantId, Token, WhenFull,
+    Accept, Activation, ApiKey, Application, ApplicationId, Bounded, Change, Checker, Compiler, Copies, Delivery,
+    DevAddr, Device, Durable, Fault, Format, Gateway, Key128, Level, MacVersion, Name, Place, Profile, ProfileId,
+    Region, RetentionBytes, Role, Settings, Stream, SubBands, Tenant, TenantId, Token, WhenFull,
 };
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -96,7 +96,18 @@ fn stream(level: Level) -> Stream {
         when_full: WhenFull::Disconnect,
         ping_interval_s: None,
         connection_count_max: None,
+        delivery: Delivery::Live,
     }
+}
+
+fn durable() -> Delivery {
+    Delivery::Durable(Durable {
+        accept: Accept::Memory,
+        retention_s: Some(Bounded::new(3600).expect("in range")),
+        retention_bytes: Some(RetentionBytes::new(1 << 50).expect("in range")),
+        retry_s: Some(Bounded::new(0).expect("in range")),
+        ..Durable::default()
+    })
 }
 
 /// One tenant, one application, one profile: all number 1.
@@ -162,6 +173,7 @@ fn keeps_everything_over_a_restart() {
             writer.insert(&stream(Level::Gateway(high)))?;
             let own = Format::Own([("uplink".to_owned(), "{{dev_eui}}".to_owned())].into());
             writer.insert(&Stream { format: own, ..stream(Level::Application(ApplicationId(1))) })?;
+            writer.insert(&Stream { delivery: durable(), ..stream(Level::Tenant) })?;
             Ok::<_, Error>(())
         })
         .expect("written");
@@ -181,6 +193,7 @@ fn keeps_everything_over_a_restart() {
             assert_eq!(streams[0].value, stream(Level::Device(high)));
             assert_eq!(streams[1].value.level, Level::Gateway(high));
             assert!(matches!(streams[2].value.format, Format::Own(_)));
+            assert_eq!(streams[3].value.delivery, durable());
             let tokens = reader.tokens(streams[0].id.number)?;
             assert_eq!(reader.reveal_token(tokens[0].number)?.reveal().len(), 64);
             assert_eq!(
@@ -277,6 +290,35 @@ fn refuses_newer_schemas_and_others_files() {
     let files = self::files();
     std::fs::write(&files.path, [7; 5000]).expect("written");
     assert!(files.refusal().contains("cannot open the store") || files.refusal().contains("cannot read the store"));
+}
+
+/// A store as the first schema had it: streams knew nothing of delivery.
+#[test]
+fn streams_of_the_first_schema_are_live() {
+    let files = files();
+    let store = files.open();
+    furnish(&store);
+    let id = insert(&store, &stream(Level::Tenant)).expect("written");
+    let revision = store.revision();
+    drop(store);
+    let conn = rusqlite::Connection::open(&files.path).expect("opened");
+    conn.execute("UPDATE streams SET body = json_remove(body, '$.durable')", []).expect("altered");
+    conn.pragma_update(None, "user_version", 1).expect("set");
+    drop(conn);
+
+    let store = files.open();
+    let read = |store: &Store| {
+        let found = store.read(|reader| reader.by_number::<Stream>(id)).expect("read").expect("there");
+        (found.value, found.revision)
+    };
+    assert_eq!(read(&store), (stream(Level::Tenant), revision), "nothing changed that anyone must be told");
+    let next = Stream { delivery: durable(), ..stream(Level::Tenant) };
+    store.write(|writer| writer.update(id, &next)).expect("it may become durable");
+    drop(store);
+    assert_eq!(read(&files.open()).0, next);
+    let conn = rusqlite::Connection::open(&files.path).expect("opened");
+    let version: i32 = conn.pragma_query_value(None, "user_version", |row| row.get(0)).expect("a version");
+    assert_eq!(version, 2);
 }
 
 #[test]

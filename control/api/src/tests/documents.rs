@@ -5,6 +5,7 @@ use axum::body::Body;
 use axum::http::{Request, header};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 /// Calls `each` with every value in the tree.
 fn walk<'a>(value: &'a Value, each: &mut impl FnMut(&'a Value)) {
@@ -50,13 +51,13 @@ async fn the_document_is_whole() {
             assert!(responses.keys().any(|status| status.starts_with('2')), "{what} may succeed");
             // It is routed: it knows nobody, rather than nothing.
             let concrete = path.replace("{eui}", "0000000000000001").replace("{dev_eui}", "0000000000000001");
-            let concrete = concrete.replace("{id}", "x").replace("{token}", "x");
+            let concrete = concrete.replace("{id}", "x").replace("{token}", "x").replace("{group}", "x");
             let request = Request::builder().method(method.to_uppercase().as_str()).uri(&concrete);
             let request = request.header(header::CONTENT_TYPE, "application/json").body(Body::from("{}"));
             assert_eq!(house.send(request.expect("a request")).await.status, 401, "{what}");
         }
     }
-    assert_eq!(operation_count, 58);
+    assert_eq!(operation_count, 64);
     assert_eq!(document["security"], json!([{"key": []}]));
     assert_eq!(serde_json::from_str::<Value>(&crate::document()).expect("JSON")["paths"], document["paths"]);
 }
@@ -109,7 +110,15 @@ async fn metrics_move_and_tell_no_secrets() {
     assert_eq!(value("trunkline_control_revisions_pending"), 0.0);
     assert_eq!(value("trunkline_control_dataplane_connected"), 1.0);
     assert_eq!(value("trunkline_control_dataplane_shards"), 2.0);
+    assert_eq!(value(r#"trunkline_control_journal_disk{shard="0",state="healthy"}"#), 1.0);
+    assert_eq!(value(r#"trunkline_control_journal_disk{shard="1",state="healthy"}"#), 0.0);
+    assert_eq!(value(r#"trunkline_control_journal_disk{shard="1",state="full"}"#), 1.0);
+    assert_eq!(value(r#"trunkline_control_journal_bytes{shard="0"}"#), (1_u64 << 40) as f64);
+    assert_eq!(value(r#"trunkline_control_journal_segments{shard="1"}"#), 9.0);
     assert!(!metrics.contains("secret"));
+    house.dataplane.is_old.store(true, Ordering::SeqCst);
+    let older = house.send(request()).await.expect(200).text;
+    assert!(older.contains("trunkline_control_dataplane_connected 1") && !older.contains("journal_bytes{"));
     let health = Request::get("/healthz").body(Body::empty()).expect("a request");
     assert_eq!(house.send(health).await.expect(200).text, "ok\n");
 }

@@ -2,13 +2,15 @@
 
 mod access;
 mod documents;
+mod durable;
 mod events;
 mod imports;
 mod resources;
 
 use crate::dataplane::{
-    Answer, Dataplane, DeviceState, Enqueue, GatewayState, Happened, InForce, LinkStatus, Query, Queued,
-    QueuedDownlink, Reply, StreamConnection, StreamState, Unavailable,
+    Answer, Dataplane, DeadLetter, DeadLetterPage, DeadLetters, DeviceState, Disk, Enqueue, GatewayState, GroupState,
+    Happened, History, HistoryPage, InForce, JournalState, LinkStatus, Query, Queued, QueuedDownlink, Reply, SeekGroup,
+    StreamConnection, StreamState, Unavailable,
 };
 use crate::{Api, Options, bootstrap, router};
 use axum::Router;
@@ -28,6 +30,10 @@ use tower::ServiceExt;
 /// A dataplane that has everything in force at once, or is away.
 pub(super) struct Played {
     pub(super) is_away: AtomicBool,
+    /// Whether it speaks a version of the contract without durable streams.
+    pub(super) is_old: AtomicBool,
+    /// What was asked of its durable streams.
+    pub(super) asked: Mutex<Vec<String>>,
     revision: AtomicU64,
     pub(super) queue: Mutex<Vec<Enqueue>>,
     pub(super) reject: Mutex<Option<String>>,
@@ -37,6 +43,20 @@ pub(super) struct Played {
 impl Played {
     fn here(&self) -> Result<(), Unavailable> {
         if self.is_away.load(Ordering::SeqCst) { Err(Unavailable::NotSent) } else { Ok(()) }
+    }
+
+    fn too_old(&self) -> Option<Unavailable> {
+        let too_old = Unavailable::TooOld { needed: "1.1".into(), spoken: "1.0".into() };
+        self.is_old.load(Ordering::SeqCst).then_some(too_old)
+    }
+
+    /// Takes a question about durable streams, or says why it does not.
+    fn take(&self, asked: &impl std::fmt::Debug) -> Result<(), Unavailable> {
+        self.here()?;
+        self.too_old().map_or(Ok(()), Err)?;
+        self.asked.lock().expect("sound").push(format!("{asked:?}"));
+        let reject = self.reject.lock().expect("sound").clone();
+        reject.map_or(Ok(()), |reason| Err(Unavailable::Rejected(reason)))
     }
 }
 
@@ -55,6 +75,9 @@ impl Dataplane for Played {
     fn query(&self, query: Query) -> Reply<'_, Result<Answer, Unavailable>> {
         Box::pin(async move {
             self.here()?;
+            if query.journal {
+                self.too_old().map_or(Ok(()), Err)?;
+            }
             let queue = self.queue.lock().expect("sound").clone();
             let device = |dev_eui: Eui64| DeviceState {
                 dev_eui,
@@ -97,11 +120,28 @@ impl Dataplane for Played {
                 delivered_bytes: 900,
                 drops: [("queue_full".to_owned(), 2)].into(),
                 downlinks: 1,
+                groups: vec![GroupState {
+                    group: "billing".into(),
+                    lag_messages: 7,
+                    oldest_us: 1,
+                    ..Default::default()
+                }],
+                retained_bytes: 70_000,
+                retained_oldest_us: 1_709_251_199_000_000,
+                not_stored: 3,
+            };
+            let journal = |shard| JournalState {
+                shard,
+                disk: if shard == 0 { Disk::Healthy } else { Disk::Full },
+                bytes: 1 << 40,
+                segments: 9,
+                ..Default::default()
             };
             Ok(Answer {
                 devices: query.devices.into_iter().map(device).collect(),
                 gateways: query.gateways.into_iter().map(gateway).collect(),
                 streams: query.streams.into_iter().map(stream).collect(),
+                journal: if query.journal { [1, 0].map(journal).into() } else { Vec::new() },
             })
         })
     }
@@ -128,6 +168,45 @@ impl Dataplane for Played {
         })
     }
 
+    fn seek_group(&self, seek: SeekGroup) -> Reply<'_, Result<(), Unavailable>> {
+        Box::pin(async move { self.take(&seek) })
+    }
+
+    fn remove_group(&self, stream: u32, group: String) -> Reply<'_, Result<(), Unavailable>> {
+        Box::pin(async move { self.take(&(stream, group)) })
+    }
+
+    fn history(&self, history: History) -> Reply<'_, Result<HistoryPage, Unavailable>> {
+        Box::pin(async move {
+            self.take(&history)?;
+            let messages = vec![br#"{"Type":2,"FCnt":1}"#.to_vec(), b"2;\"x\"".to_vec()];
+            let next = if history.page.is_empty() { vec![0xAB, 0] } else { Vec::new() };
+            Ok(HistoryPage { messages, next })
+        })
+    }
+
+    fn dead_letters(&self, letters: DeadLetters) -> Reply<'_, Result<DeadLetterPage, Unavailable>> {
+        Box::pin(async move {
+            self.take(&letters)?;
+            let letter = DeadLetter {
+                id: "77".into(),
+                group: "billing".into(),
+                reason: "too hot".into(),
+                attempts: 5,
+                at_us: 1_709_251_199_000_000,
+                message: br#"{"Type":2}"#.to_vec(),
+            };
+            Ok(DeadLetterPage { letters: vec![letter], next: vec![9] })
+        })
+    }
+
+    fn put_back(&self, stream: u32, ids: Vec<String>) -> Reply<'_, Result<u32, Unavailable>> {
+        Box::pin(async move {
+            self.take(&(stream, &ids))?;
+            Ok(if ids.is_empty() { 12 } else { ids.len() as u32 })
+        })
+    }
+
     fn events(&self) -> broadcast::Receiver<Happened> {
         self.events.subscribe()
     }
@@ -135,7 +214,8 @@ impl Dataplane for Played {
     fn status(&self) -> LinkStatus {
         let connected = self.here().is_ok();
         let revision = if connected { self.revision.load(Ordering::SeqCst) } else { 0 };
-        LinkStatus { connected, shards: vec![revision; 2], revision, ..LinkStatus::default() }
+        let lacks_durable = if connected { self.too_old() } else { None };
+        LinkStatus { connected, shards: vec![revision; 2], revision, lacks_durable, ..LinkStatus::default() }
     }
 }
 
@@ -193,6 +273,8 @@ impl House {
         assert_eq!(bootstrap(&store).expect("a store"), None, "once only");
         let dataplane = Arc::new(Played {
             is_away: AtomicBool::new(false),
+            is_old: AtomicBool::new(false),
+            asked: Mutex::default(),
             revision: AtomicU64::new(store.revision()),
             queue: Mutex::default(),
             reject: Mutex::default(),

@@ -146,7 +146,57 @@ async fn problems_name_every_field() {
     check("streams", stream(json!({"templates": {"uplink": "{{nonsense}}"}})), &["templates.uplink"]).await;
     check("streams", stream(json!({"format": "json", "templates": {"uplink": "x"}})), &["templates"]).await;
     check("streams", stream(json!({"queue_bytes_max": 1})), &["queue_bytes_max"]).await;
+    check("streams", stream(json!({"delivery": "eventual"})), &["delivery"]).await;
+    let wrong = json!({"delivery": "durable", "accept": "tape", "retention_s": 59, "retention_bytes": 1, "in_flight_max": 0,
+        "attempts_max": 101, "retry_s": 86401, "ack_timeout_s": 4});
+    let fields =
+        ["accept", "ack_timeout_s", "attempts_max", "in_flight_max", "retention_bytes", "retention_s", "retry_s"];
+    check("streams", stream(wrong), &fields).await;
+    let durable_only = json!({"accept": "memory", "retention_s": 60, "retention_bytes": 1_u64 << 50, "in_flight_max": 1,
+        "attempts_max": 1, "retry_s": 0, "ack_timeout_s": 5});
+    check("streams", stream(durable_only), &fields).await;
     assert_eq!(house.get(&acme.admin, "streams").await.json()["items"], json!([]));
+}
+
+#[tokio::test]
+async fn a_stream_becomes_durable_and_live_again() {
+    let house = House::new();
+    let acme = house.tenant("Acme").await;
+    // The defaults may be said of a live stream.
+    let body = json!({"name": "All", "level": "tenant", "copies": "all", "delivery": "live", "accept": "disk",
+        "retention_s": 604_800, "retention_bytes": 0, "retry_s": 10, "ack_timeout_s": 0});
+    let path = format!("streams/{}", house.make(&acme.admin, "streams", body).await);
+    let live = house.get(&acme.viewer, &path).await.expect(200).json();
+    assert_eq!(
+        (&live["delivery"], &live["accept"], &live["retention_s"]),
+        (&json!("live"), &Value::Null, &Value::Null)
+    );
+    let patch = async |body: Value| house.ask(&acme.admin, "PATCH", &path, Some(body)).await;
+
+    let durable = patch(json!({"delivery": "durable", "retention_bytes": 1_u64 << 40})).await.expect(200).json();
+    assert_eq!((&durable["delivery"], &durable["accept"]), (&json!("durable"), &json!("disk")));
+    assert_eq!((&durable["retention_bytes"], &durable["retention_s"]), (&json!(1_u64 << 40), &Value::Null));
+    let durable =
+        patch(json!({"accept": "memory", "retention_s": 3600, "in_flight_max": 4096, "attempts_max": 1, "retry_s": 0,
+        "ack_timeout_s": 86400}))
+        .await
+        .expect(200)
+        .json();
+    for (field, value) in [("accept", json!("memory")), ("retention_s", json!(3600)), ("retry_s", json!(0))] {
+        assert_eq!(durable[field], value);
+    }
+    assert_eq!(house.get(&acme.admin, &path).await.json()["ack_timeout_s"], 86400);
+
+    // What it had comes along in the patch; what it had not is refused.
+    assert_eq!(patch(json!({"delivery": "live", "attempts_max": 7})).await.expect(422).fields(), ["attempts_max"]);
+    let live = patch(json!({"delivery": "live"})).await.expect(200).json();
+    assert_eq!(
+        (&live["delivery"], &live["accept"], &live["retention_s"]),
+        (&json!("live"), &Value::Null, &Value::Null)
+    );
+    assert_eq!(patch(json!({"retention_s": 3600})).await.expect(422).fields(), ["retention_s"]);
+    let again = patch(json!({"delivery": "durable"})).await.expect(200).json();
+    assert_eq!(again["retention_s"], Value::Null, "it is forgotten: the default holds");
 }
 
 #[tokio::test]
