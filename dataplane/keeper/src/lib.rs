@@ -1,0 +1,164 @@
+//! The keeper: everything about the journal that may block.
+//!
+//! Owns the files of the journal but for the bytes that shards write: it makes segments ahead, folds those that have ended
+//! into a checkpoint, removes what nobody wants, and finds it all again at start. No thread, no clock: the dataplane's
+//! keeper thread and the simulator call the same functions.
+//!
+//! ```text
+//!   EEEEE-LL-NNNNNNNNNN.seg    written by shards ── ended ──▶ folded, lane by lane ──▶ state-GGGGGGGGGG.ckp
+//!   manifest                   which checkpoint counts, and which segments it stands for; replaced by rename
+//! ```
+
+mod checkpoint;
+mod fold;
+mod history;
+mod manifest;
+mod recover;
+mod retain;
+
+pub use fold::{DeadLetter, Globals, LetterKey};
+pub use history::{Inspected, Page, Query};
+pub use recover::{Counts, Recovered};
+pub use retain::{Retention, Trimmed};
+
+use base::UnixMicros;
+use checkpoint::Sections;
+use files::Files;
+use journal::{Catalog, HEADER_BYTES, Header, SegmentInfo, SegmentName, Wanted};
+use std::collections::BTreeMap;
+use std::io;
+
+/// Bytes that are read or written at once.
+pub(crate) const PIECE_BYTES: usize = 1 << 20;
+
+/// Bytes and messages that a stream has in a segment, by stream.
+pub type Usage = BTreeMap<u32, Used>;
+
+/// What a stream has in a segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Used {
+    /// Bytes of records.
+    pub bytes: u64,
+    /// Records.
+    pub messages: u64,
+}
+
+/// Why something was not done.
+#[derive(Debug)]
+pub enum Fault {
+    /// The host's word.
+    Io(io::Error),
+    /// Something was written by a later version, which this one would not understand.
+    Newer {
+        /// Which file.
+        name: String,
+        /// Its version.
+        version: u16,
+    },
+    /// 65 535 runs: the journal must be moved away.
+    EpochsUsedUp,
+    /// Another segment would leave less than is kept free, or exceed what the journal may take.
+    Full,
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl core::fmt::Display for Fault {
+    fn fmt(&self, out: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Io(error) => write!(out, "{error}"),
+            Self::Newer { name, version } => {
+                write!(out, "{name} is of version {version}; this is an older Trunkline: use the one that wrote it")
+            }
+            Self::EpochsUsedUp => out.write_str("the journal has seen 65535 starts: move it away once it is read"),
+            Self::Full => out.write_str("no room for another segment"),
+        }
+    }
+}
+
+impl core::error::Error for Fault {}
+
+/// What the journal may take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Bytes of all its files; 0 is no limit of its own.
+    pub bytes_max: u64,
+    /// Bytes that are left free on the disk.
+    pub reserve_bytes: u64,
+}
+
+/// The keeper of one directory.
+#[derive(Debug)]
+pub struct Keeper<F> {
+    pub(crate) files: F,
+    pub(crate) limits: Limits,
+    pub(crate) catalog: Catalog,
+    /// Segments that the checkpoint stands for, with what streams have in them.
+    pub(crate) covered: BTreeMap<SegmentName, Usage>,
+    pub(crate) generation: u64,
+    pub(crate) sections: Sections,
+    /// As the checkpoint has them.
+    pub(crate) globals: Globals,
+    /// Segments that have ended and are not in the checkpoint.
+    pub(crate) ended: Vec<SegmentName>,
+}
+
+impl<F: Files> Keeper<F> {
+    /// The segments, as far as they are known.
+    #[must_use]
+    pub const fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// Makes a segment: header and zeros, so that writing to it later changes nothing but bytes.
+    ///
+    /// # Errors
+    /// [`Fault`]; nothing is left of it.
+    pub fn make(&mut self, wanted: Wanted, now: UnixMicros) -> Result<(), Fault> {
+        let bytes = wanted.file_bytes();
+        let exceeds = self.limits.bytes_max != 0 && self.catalog.bytes() + bytes > self.limits.bytes_max;
+        if exceeds || self.files.free_bytes()? < self.limits.reserve_bytes + bytes {
+            return Err(Fault::Full);
+        }
+        let name = wanted.name.to_string();
+        let header = Header::new(wanted, now);
+        if let Err(error) = self.write_segment(&name, &header) {
+            // What is half made may be in the way of the next attempt, or not even there.
+            let _removed = self.files.remove(&name);
+            return Err(error.into());
+        }
+        self.catalog.insert(SegmentInfo::unread(&header));
+        Ok(())
+    }
+
+    fn write_segment(&mut self, name: &str, header: &Header) -> io::Result<()> {
+        let mut head = [0; HEADER_BYTES];
+        header.write(&mut head);
+        self.files.write_at(name, 0, &head)?;
+        let zeros = vec![0; PIECE_BYTES];
+        let mut at = HEADER_BYTES as u64;
+        while at < header.file_bytes() {
+            let count = (header.file_bytes() - at).min(PIECE_BYTES as u64);
+            self.files.write_at(name, at, &zeros[..count as usize])?;
+            at += count;
+        }
+        self.files.sync(name)?;
+        self.files.sync_directory()
+    }
+
+    /// A shard has finished with a segment.
+    pub fn sealed(&mut self, info: SegmentInfo) {
+        self.catalog.insert(info);
+        self.ended.push(info.name);
+    }
+
+    /// Bytes of segments that have ended and are in no checkpoint.
+    #[must_use]
+    pub fn unfolded_bytes(&self) -> u64 {
+        self.ended.iter().filter_map(|name| self.catalog.get(*name)).map(|info| info.bytes).sum()
+    }
+}

@@ -1,0 +1,462 @@
+//! The keeper against a naive fold of everything that was written, over files that fail at any moment.
+
+use base::mix::SplitMix64;
+use base::{Eui64, UnixMicros};
+use core::time::Duration;
+use event::{Copy, Event, Kind as EventKind};
+use files::Files;
+use journal::{Cursor, CursorBody, HEADER_BYTES, Kind, Limits as LogLimits, Log, Position, Record};
+use keeper::{Fault, Keeper, Limits, Query, Recovered, Retention};
+use lorawan::{AesKey, DevAddr, SessionKeys};
+use session::body::{BODY_BYTES_MAX, DeadLetterBody, DeadReason, PutBackBody, UplinkBody};
+use session::{Advance, DEV_NONCE_COUNT, Dequeued, DeviceState, KeptDownlink, KeptSession, SessionRecord};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::rc::Rc;
+
+const LIMITS: Limits = Limits { bytes_max: 0, reserve_bytes: 0 };
+const LOG: LogLimits = LogLimits { segment_bytes: 256 << 10, tail_bytes: 512 << 10, batch_bytes: 256 << 10 };
+
+/// Files in memory, which may fail from some change on.
+#[derive(Clone, Default)]
+struct Memory {
+    files: Rc<RefCell<BTreeMap<String, Vec<u8>>>>,
+    /// Changes that still succeed.
+    left: Rc<Cell<Option<usize>>>,
+}
+
+impl Memory {
+    fn change(&self) -> io::Result<()> {
+        match self.left.get() {
+            Some(0) => Err(io::Error::other("the disk is gone")),
+            Some(left) => {
+                self.left.set(Some(left - 1));
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn absent() -> io::Error {
+        io::Error::from(io::ErrorKind::NotFound)
+    }
+}
+
+impl Files for Memory {
+    fn list(&self) -> io::Result<Vec<String>> {
+        Ok(self.files.borrow().keys().cloned().collect())
+    }
+
+    fn len(&self, name: &str) -> io::Result<u64> {
+        self.files.borrow().get(name).map(|bytes| bytes.len() as u64).ok_or_else(Self::absent)
+    }
+
+    fn read_at(&self, name: &str, offset: u64, target: &mut [u8]) -> io::Result<usize> {
+        let files = self.files.borrow();
+        let rest = files.get(name).ok_or_else(Self::absent)?.get(offset as usize..).unwrap_or_default();
+        let count = rest.len().min(target.len());
+        target[..count].copy_from_slice(&rest[..count]);
+        Ok(count)
+    }
+
+    fn write_at(&mut self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.change()?;
+        let mut files = self.files.borrow_mut();
+        let file = files.entry(name.into()).or_default();
+        let end = offset as usize + bytes.len();
+        file.resize(file.len().max(end), 0);
+        file[offset as usize..end].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn sync(&mut self, _: &str) -> io::Result<()> {
+        self.change()
+    }
+
+    fn truncate(&mut self, name: &str, len: u64) -> io::Result<()> {
+        self.change()?;
+        self.files.borrow_mut().get_mut(name).ok_or_else(Self::absent)?.resize(len as usize, 0);
+        Ok(())
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        self.change()?;
+        let bytes = self.files.borrow_mut().remove(from).ok_or_else(Self::absent)?;
+        self.files.borrow_mut().insert(to.into(), bytes);
+        Ok(())
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        self.change()?;
+        self.files.borrow_mut().remove(name).map(drop).ok_or_else(Self::absent)
+    }
+
+    fn sync_directory(&mut self) -> io::Result<()> {
+        self.change()
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        Ok(1 << 40)
+    }
+}
+
+/// What all records add up to, told by the plainest means.
+#[derive(Default)]
+struct Model {
+    states: BTreeMap<Eui64, DeviceState>,
+    cursor: u64,
+    letters: Vec<u64>,
+    owed: BTreeSet<(Eui64, u32, u32)>,
+    events: Vec<UnixMicros>,
+}
+
+/// A run of one shard.
+struct Run {
+    keeper: Keeper<Memory>,
+    log: Log,
+    files: Memory,
+    clock: u64,
+}
+
+impl Run {
+    /// Begins a run on what is there.
+    fn start(files: &Memory) -> Result<(Self, Recovered), Fault> {
+        let (mut keeper, recovered) = Keeper::recover(files.clone(), LIMITS)?;
+        keeper.tidy()?;
+        let clock = 1_700_000_000_000_000 + u64::from(recovered.epoch) * 1_000_000_000;
+        let log = Log::new(LOG, recovered.epoch, 0);
+        Ok((Self { keeper, log, files: files.clone(), clock }, recovered))
+    }
+
+    fn append(&mut self, kind: Kind, lane: u8, body: &[u8]) -> Position {
+        self.clock += 1000;
+        let record = Record { kind, lane, key: 0, tenant: 1, at: UnixMicros(self.clock), body };
+        while self.log.wants().is_some() {
+            let wanted = self.log.wants().expect("just seen");
+            self.keeper.make(wanted, UnixMicros(self.clock)).expect("room");
+            assert!(self.log.ready(wanted.name));
+        }
+        let position = self.log.append(&record).expect("room").position;
+        while let Some(write) = self.log.next_write(true) {
+            let mut bytes = vec![0; write.bytes];
+            self.log.copy(&write, &mut bytes);
+            self.files.clone().write_at(&write.segment.to_string(), write.file_offset, &bytes).expect("room");
+            self.log.wrote(Ok(()));
+            for info in self.log.sealed().collect::<Vec<_>>() {
+                self.keeper.sealed(info);
+            }
+        }
+        position
+    }
+}
+
+fn kept(number: u32) -> KeptSession {
+    KeptSession {
+        dev_addr: DevAddr(number),
+        keys: SessionKeys { nwk_s_key: AesKey([1; 16]), app_s_key: AesKey([2; 16]) },
+        number,
+        fcnt_up: 0,
+        fcnt_down: 64,
+        last_mic: 0,
+        rx1_delay_s: 1,
+        rx1_dr_offset: 0,
+        rx2_data_rate: 0,
+        rx2_frequency_hz: 869_525_000,
+        sub_bands: 0,
+        last_seen: UnixMicros(0),
+        last_gateway: Eui64::default(),
+    }
+}
+
+fn state(dev_eui: Eui64, number: u32, pending: bool) -> SessionRecord {
+    SessionRecord {
+        dev_eui,
+        root: 7,
+        session_count: number,
+        join_nonce: number,
+        dev_nonce_count: 0,
+        dev_nonces: [0; DEV_NONCE_COUNT],
+        session: (!pending).then(|| kept(number)),
+        pending: pending.then(|| kept(number)),
+    }
+}
+
+fn lane_of(dev_eui: Eui64) -> u8 {
+    session::lane_of_eui(dev_eui).0
+}
+
+/// Does one thing that a shard might do, and says it to the model.
+fn step(run: &mut Run, model: &mut Model, random: &mut SplitMix64) {
+    let dev_eui = Eui64::new(1 + random.below(40));
+    let lane = lane_of(dev_eui);
+    let mut body = [0; BODY_BYTES_MAX];
+    let known = model.states.entry(dev_eui).or_default();
+    match random.below(12) {
+        0 => {
+            let record =
+                state(dev_eui, known.record.as_ref().map_or(1, |it| it.session_count + 1), random.below(2) == 0);
+            known.replace(record.clone());
+            run.append(Kind::Device, lane, &record.to_wire());
+        }
+        1..=5 => {
+            let Some(record) = &known.record else { return };
+            let session = record.pending.or(record.session).expect("one of them");
+            let advance = Advance {
+                dev_eui,
+                session: session.number,
+                fcnt_up: session.fcnt_up + 1 + random.below(3) as u32,
+                mic: random.next() as u32,
+                gateway: Eui64::new(9),
+            };
+            known.advance(&advance, UnixMicros(run.clock + 1000));
+            let payload = vec![5; random.below(200) as usize];
+            let at = UnixMicros(run.clock + 1000);
+            let event = Event {
+                dev_eui,
+                session: session.number,
+                fcnt: advance.fcnt_up - 1,
+                payload: &payload,
+                ..Event::new(EventKind::Uplink, at)
+            };
+            let told = random.below(3);
+            let owes_best = told == 2;
+            let body_of = UplinkBody { advance, event: (told > 0).then(|| event.clone()), owes_best };
+            let count = body_of.write(&mut body);
+            run.append(Kind::Uplink, lane, &body[..count]);
+            if told > 0 {
+                model.events.push(at);
+            }
+            if owes_best && random.below(4) > 0 {
+                let best = Event { copy: Copy::Best, ..event };
+                let count = best.write(&mut body).expect("room");
+                run.append(Kind::Event, lane, &body[..count]);
+                model.events.push(at);
+                model.owed.remove(&(dev_eui, event.session, event.fcnt));
+            } else if owes_best {
+                model.owed.insert((dev_eui, event.session, event.fcnt));
+            }
+        }
+        6 | 7 => {
+            let id = random.next() >> 12;
+            let downlink =
+                KeptDownlink { dev_eui, id, expires: UnixMicros(0), fport: 3, confirmed: true, payload: &[7; 20] };
+            known.queued(&downlink);
+            let mut bytes = [0; session::DOWNLINK_BYTES_MAX];
+            let count = downlink.write(&mut bytes);
+            run.append(Kind::Queued, lane, &bytes[..count]);
+        }
+        8 => {
+            let Some(first) = known.queue.first() else { return };
+            let id = KeptDownlink::parse(first).expect("its own bytes").id;
+            known.dequeued(id);
+            run.append(Kind::Dequeued, lane, &Dequeued { dev_eui, id }.to_wire());
+        }
+        9 => {
+            let position = run.log.head();
+            let cursor = Cursor { lanes: u64::MAX, position };
+            let count = CursorBody { stream: 5, group: b"g", cursor }.write(&mut body).expect("room");
+            run.append(Kind::Cursor, 0, &body[..count]);
+            model.cursor = position.0;
+        }
+        10 => {
+            let event = Event { dev_eui, payload: b"dead", ..Event::new(EventKind::Uplink, UnixMicros(run.clock)) };
+            let position = random.next() >> 1;
+            if model.letters.len() > 3 {
+                let back = PutBackBody { stream: 5, position: model.letters.remove(0), group: "g", event };
+                let count = back.write(&mut body);
+                run.append(Kind::PutBack, lane, &body[..count]);
+            } else {
+                let reason = DeadReason::Refused;
+                let letter = DeadLetterBody { stream: 5, position, attempts: 5, reason, group: "g", event };
+                let count = letter.write(&mut body);
+                run.append(Kind::DeadLetter, lane, &body[..count]);
+                model.letters.push(position);
+            }
+        }
+        _ if random.below(4) == 0 => {
+            model.states.remove(&dev_eui);
+            run.append(Kind::Removed, lane, &dev_eui.0);
+        }
+        _ => {}
+    }
+}
+
+/// What is recovered is what the model says.
+fn agrees(files: &Memory, model: &Model, what: &str) -> u16 {
+    let (keeper, mut recovered) = Keeper::recover(files.clone(), LIMITS).expect("what was left can be read");
+    let mut states = BTreeMap::new();
+    for lane in 0..64 {
+        keeper
+            .recover_lane(&mut recovered, lane, |state| {
+                let dev_eui = state.record.as_ref().map(|record| record.dev_eui);
+                let dev_eui = dev_eui.or_else(|| KeptDownlink::parse(&state.queue[0]).map(|downlink| downlink.dev_eui));
+                let dev_eui = dev_eui.expect("of somebody");
+                assert_eq!(lane_of(dev_eui), lane, "{what}");
+                assert!(states.insert(dev_eui, state).is_none(), "{what}: told once");
+            })
+            .expect("readable");
+    }
+    let known: BTreeMap<_, _> =
+        model.states.iter().filter(|(_, state)| !state.is_empty()).map(|(eui, state)| (*eui, state.clone())).collect();
+    assert_eq!(states, known, "{what}");
+    let globals = recovered.globals();
+    let cursor = globals.cursors.get(&(5, b"g".to_vec())).map_or(0, |cursors| cursors.of_lane(3).0);
+    assert_eq!(cursor, model.cursor, "{what}");
+    let letters: Vec<u64> = globals.letters.keys().map(|key| key.position).collect();
+    let mut expected = model.letters.clone();
+    expected.sort_unstable();
+    assert_eq!(letters, expected, "{what}");
+    assert!(globals.owed.keys().eq(model.owed.iter()), "{what}");
+    assert_eq!((recovered.counts.corrupt, recovered.counts.gaps, recovered.counts.unknown), (0, 0, 0), "{what}");
+    recovered.epoch
+}
+
+#[test]
+fn what_is_recovered_is_what_was_written_whatever_was_folded_meanwhile() {
+    for seed in 0..12 {
+        let files = Memory::default();
+        let mut model = Model::default();
+        let mut random = SplitMix64::new(seed);
+        for start in 1..4 {
+            let (mut run, recovered) = Run::start(&files).expect("readable");
+            assert_eq!(recovered.epoch, start);
+            drop(recovered);
+            for _ in 0..1500 {
+                step(&mut run, &mut model, &mut random);
+                if random.below(300) == 0 {
+                    run.keeper.checkpoint(&mut |_, _| ()).expect("room");
+                    assert_eq!(run.keeper.unfolded_bytes(), 0);
+                }
+            }
+            drop(run);
+            assert_eq!(agrees(&files, &model, &format!("seed {seed}, start {start}")), start + 1);
+        }
+    }
+}
+
+#[test]
+fn a_disk_that_fails_at_any_moment_costs_nothing_that_was_there() {
+    let mut model = Model::default();
+    let mut random = SplitMix64::new(77);
+    let files = Memory::default();
+    let (mut run, _) = Run::start(&files).expect("readable");
+    for _ in 0..2000 {
+        step(&mut run, &mut model, &mut random);
+    }
+    run.keeper.checkpoint(&mut |_, each| each(5)).expect("room");
+    for _ in 0..2500 {
+        step(&mut run, &mut model, &mut random);
+    }
+    let image = files.files.borrow().clone();
+    let retention = [Retention { stream: 5, age: Duration::from_secs(1 << 30), bytes: 1 << 40 }];
+    let mut failures = 0;
+    for changes in 0..400 {
+        let files = Memory { files: Rc::new(RefCell::new(image.clone())), left: Rc::new(Cell::new(None)) };
+        let (mut run, _) = Run::start(&files).expect("readable");
+        files.left.set(Some(changes));
+        let folded = run.keeper.checkpoint(&mut |_, each| each(5));
+        let removed = folded.as_ref().ok().map(|_| run.keeper.retain(&retention, UnixMicros(run.clock)));
+        let wanted = run.log.wants().expect("a segment is wanted");
+        let made = run.keeper.make(wanted, UnixMicros(run.clock));
+        let done = folded.is_ok() && made.is_ok() && removed.is_some_and(|removed| removed.is_ok());
+        drop(run);
+        files.left.set(None);
+        agrees(&files, &model, &format!("after {changes} changes"));
+        if done {
+            assert!(failures > 10, "it was met in the middle: {failures}");
+            return;
+        }
+        failures += 1;
+    }
+    panic!("it never came to its end");
+}
+
+#[test]
+fn retention_keeps_what_a_stream_wants_and_nothing_else() {
+    let files = Memory::default();
+    let mut model = Model::default();
+    let mut random = SplitMix64::new(5);
+    let (mut run, _) = Run::start(&files).expect("readable");
+    while run.keeper.catalog().iter().count() < 8 {
+        step(&mut run, &mut model, &mut random);
+    }
+    run.keeper.checkpoint(&mut |_, each| each(5)).expect("room");
+    let count = |run: &Run| run.keeper.catalog().iter().count();
+    let keep = |age_s, bytes| [Retention { stream: 5, age: Duration::from_secs(age_s), bytes }];
+    let now = UnixMicros(run.clock);
+    let before = count(&run);
+    assert_eq!(run.keeper.retain(&keep(1 << 30, 1 << 40), now).expect("done").segments, 0);
+    let one = run.keeper.bytes_of(5) / 8;
+    let trimmed = run.keeper.retain(&keep(1 << 30, 2 * one), now).expect("done");
+    assert!(trimmed.segments >= 2 && count(&run) >= 4, "{trimmed:?} of {before}");
+    agrees(&files, &model, "after some are gone");
+    assert!(run.keeper.retain(&[], now).expect("done").segments > 0);
+    assert_eq!(count(&run), 2, "the one in use and the next");
+    agrees(&files, &model, "after all are gone");
+    // The next run is another epoch all the same.
+    let (_, recovered) = Run::start(&files).expect("readable");
+    assert_eq!(recovered.epoch, 2);
+}
+
+#[test]
+fn history_is_paged_and_by_time() {
+    let files = Memory::default();
+    let mut model = Model::default();
+    let mut random = SplitMix64::new(6);
+    let (mut run, _) = Run::start(&files).expect("readable");
+    for _ in 0..3000 {
+        step(&mut run, &mut model, &mut random);
+    }
+    let mut query = Query { from: UnixMicros(0), to: UnixMicros(0), device: None, after: Position::ZERO, limit: 100 };
+    let mut told = Vec::new();
+    loop {
+        let page = run.keeper.history(&query, |_| true, |_, event| told.push(event.at)).expect("readable");
+        let Some(next) = page.next else { break };
+        assert_eq!(page.count, 100);
+        query.after = next;
+    }
+    assert_eq!(told, model.events);
+    let middle = model.events[model.events.len() / 2];
+    query = Query { from: middle, limit: 100_000, after: Position::ZERO, ..query };
+    told.clear();
+    run.keeper.history(&query, |_| true, |_, event| told.push(event.at)).expect("readable");
+    assert_eq!(told, model.events.iter().copied().filter(|at| *at >= middle).collect::<Vec<_>>());
+}
+
+#[test]
+fn damage_is_counted_and_costs_itself() {
+    let files = Memory::default();
+    let mut model = Model::default();
+    let mut random = SplitMix64::new(8);
+    let (mut run, _) = Run::start(&files).expect("readable");
+    for _ in 0..3000 {
+        step(&mut run, &mut model, &mut random);
+    }
+    run.keeper.checkpoint(&mut |_, _| ()).expect("room");
+    let mut copies = 0;
+    for name in files.list().expect("memory") {
+        let bytes = files.files.borrow()[&name].clone();
+        for part in 1..8 {
+            let at = bytes.len() * part / 8;
+            if bytes[at] == 0 || at < HEADER_BYTES {
+                continue;
+            }
+            files.files.borrow_mut().get_mut(&name).expect("there")[at] ^= 4;
+            match Keeper::recover(files.clone(), LIMITS) {
+                Ok((keeper, mut recovered)) => {
+                    for lane in 0..64 {
+                        keeper.recover_lane(&mut recovered, lane, |_| ()).expect("readable");
+                    }
+                    let found = recovered.counts.corrupt > 0;
+                    let covered = name.ends_with(".seg");
+                    assert!(found || covered, "{name} at {at}");
+                    copies += usize::from(found);
+                }
+                Err(fault) => panic!("{name} at {at}: {fault}"),
+            }
+            files.files.borrow_mut().insert(name.clone(), bytes.clone());
+        }
+    }
+    assert!(copies > 3, "{copies}");
+}
