@@ -8,7 +8,7 @@ use std::path::PathBuf;
 #[derive(Debug, Parser)]
 #[command(name = "trunkline-dataplane", version)]
 pub(crate) struct Arguments {
-    /// Where the stored plan and the sessions are kept.
+    /// Where the stored plan and the journal are kept.
     #[arg(long, env = "TRUNKLINE_DATA_DIR", default_value = "data")]
     pub(crate) data_dir: PathBuf,
 
@@ -59,6 +59,22 @@ pub(crate) struct Arguments {
     /// Memory for consumers' queues, MiB, all shards together.
     #[arg(long, default_value_t = 1024)]
     pub(crate) queue_memory_mib: usize,
+
+    /// Bytes of one segment of the journal, MiB. Each shard has two at least.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    pub(crate) journal_segment_mib: u64,
+
+    /// Memory for the newest part of the journal, MiB per shard: consumers that keep up are sent to from there.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    pub(crate) journal_memory_mib: u64,
+
+    /// What all of the journal may take on disk, MiB; 0 is what the disk has room for.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) journal_max_mib: u64,
+
+    /// What the journal leaves free on its disk, MiB.
+    #[arg(long, default_value_t = 256)]
+    pub(crate) journal_reserve_mib: u64,
 
     /// Answer on /echo, for public WebSocket suites.
     #[arg(long)]

@@ -3,10 +3,14 @@
 //! Owns the configuration in force, the stored plan and the mailboxes of the shards. Never on the way of a message. It
 //! is a loop over bounded queues: link, shards, metrics; it sleeps by parking, and whoever fills a queue unparks it.
 
+mod kept;
+
+pub(crate) use kept::Kept;
+
 use crate::answers::{self, Pending};
 use crate::link::{Inbound, Link};
 use crate::plan_log::{Fault, PlanLog, Staging};
-use crate::session_log::SessionLog;
+use crate::keeping::{Ask, Handle};
 use base::Eui64;
 use contract::v1;
 use contract::v1::from_dataplane::Body as Said;
@@ -21,8 +25,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Between two syncs of the session log.
-const SESSION_SYNC: Duration = Duration::from_millis(100);
+/// The longest sleep of the loop: what is late is looked at this often.
+const SLEEP_MAX: Duration = Duration::from_millis(100);
 
 /// Messages of the control plane that one turn of the loop obeys.
 const INBOUND_PER_TURN_MAX: usize = 4;
@@ -48,7 +52,7 @@ pub(crate) struct Scrape {
 pub(crate) struct Parts {
     pub(crate) seats: Vec<Seat>,
     pub(crate) plan_log: PlanLog,
-    pub(crate) session_log: SessionLog,
+    pub(crate) keeper: Handle,
     pub(crate) inbound: Receiver<Inbound>,
     pub(crate) scrapes: Receiver<Scrape>,
     pub(crate) stop: Arc<AtomicBool>,
@@ -59,7 +63,7 @@ pub(crate) struct Parts {
 pub(crate) struct Control {
     seats: Vec<Seat>,
     plan_log: PlanLog,
-    session_log: SessionLog,
+    keeper: Handle,
     inbound: Receiver<Inbound>,
     scrapes: Receiver<Scrape>,
     stop: Arc<AtomicBool>,
@@ -73,8 +77,6 @@ pub(crate) struct Control {
     pending: HashMap<u64, (Instant, Pending)>,
     request_count: u64,
     scraping: Option<(Scrape, Vec<Report>, Instant)>,
-    session_synced: Instant,
-    session_fault: bool,
     /// By shard.
     stopped: Vec<bool>,
 }
@@ -94,7 +96,7 @@ impl Control {
             stopped: vec![false; parts.seats.len()],
             seats: parts.seats,
             plan_log: parts.plan_log,
-            session_log: parts.session_log,
+            keeper: parts.keeper,
             inbound: parts.inbound,
             scrapes: parts.scrapes,
             stop: parts.stop,
@@ -107,8 +109,6 @@ impl Control {
             pending: HashMap::new(),
             request_count: 0,
             scraping: None,
-            session_synced: Instant::now(),
-            session_fault: false,
         }
     }
 
@@ -116,7 +116,7 @@ impl Control {
     ///
     /// # Errors
     /// When the stored plan cannot be read; nothing is served with half a plan.
-    pub(crate) fn restore(&mut self, sessions: impl Iterator<Item = session::SessionRecord>) -> Result<(), Fault> {
+    pub(crate) fn restore(&mut self, kept: &mut Kept) -> Result<(), Fault> {
         let mut changes = Vec::new();
         let replayed = self.plan_log.replay(|change| changes.push(change))?;
         let mut upserts = Vec::new();
@@ -128,19 +128,11 @@ impl Control {
         for upsert in devices {
             self.distribute(upsert);
         }
-        let mut session_count = 0;
-        for record in sessions {
-            let lane = match (record.root, record.session) {
-                (0, Some(session)) => lane_of_addr(session.dev_addr),
-                _ => lane_of_eui(record.dev_eui),
-            };
-            let target = self.shard_of_lane(lane.0);
-            self.push(target, ToShard::Restore(record));
-            session_count += 1;
-        }
+        let session_count = self.restore_devices(kept);
         if let Err(refusal) = self.load() {
             tracing::error!(%refusal, "the stored plan does not compile; waiting for the control plane");
         }
+        self.restore_owed(kept);
         for upsert in gateways {
             self.distribute(upsert);
         }
@@ -171,7 +163,7 @@ impl Control {
                 self.drain_link();
                 self.drain_scrapes();
             }
-            self.sync_sessions(false);
+            self.drain_keeper();
             self.give_up_late();
             if self.stop.load(Ordering::Acquire) && !stopping {
                 stopping = true;
@@ -183,11 +175,11 @@ impl Control {
                 break;
             }
             if stopping || self.inbound.is_empty() {
-                thread::park_timeout(SESSION_SYNC);
+                thread::park_timeout(SLEEP_MAX);
             }
         }
         self.drain_shards();
-        self.sync_sessions(true);
+        self.keeper.stop();
     }
 
     fn drain_link(&mut self) {
@@ -366,6 +358,7 @@ impl Control {
         for target in 0..self.seats.len() {
             self.push(target, ToShard::Load(Box::new(Load::new(plan.clone()))));
         }
+        self.keeper.ask(Ask::Plan(Box::new(plan)));
         Ok(())
     }
 
@@ -510,11 +503,9 @@ impl Control {
                     self.push(target, ToShard::Upsert(Upsert::RemoveDevice(dev_eui)));
                 }
             }
-            FromShard::Session(record) => {
-                if let Err(error) = self.session_log.append(&record) {
-                    self.session_failed(&error);
-                }
-            }
+            FromShard::MakeSegment(wanted) => self.keeper.ask(Ask::Make(source, wanted)),
+            FromShard::Sealed(info) => self.keeper.ask(Ask::Sealed(info)),
+            FromShard::CatalogRetired(_) | FromShard::CursorsTaken(_) | FromShard::Restored(_) => {}
             FromShard::Happened(happened) => {
                 if self.link.as_ref().is_some_and(|link| !link.crowded()) {
                     self.say(0, Said::Happened(answers::happened(&happened)));
@@ -569,24 +560,6 @@ impl Control {
             reports.sort_by_key(|report| report.shard);
             // The scraper may have gone away.
             let _answered = scrape.answer.send(reports);
-        }
-    }
-
-    fn sync_sessions(&mut self, now: bool) {
-        if !now && self.session_synced.elapsed() < SESSION_SYNC {
-            return;
-        }
-        self.session_synced = Instant::now();
-        match self.session_log.sync() {
-            Ok(()) => self.session_fault = false,
-            Err(error) => self.session_failed(&error),
-        }
-    }
-
-    /// Said once per trouble, not once per record.
-    fn session_failed(&mut self, error: &std::io::Error) {
-        if !std::mem::replace(&mut self.session_fault, true) {
-            tracing::error!(%error, "sessions cannot be stored; serving goes on, a restart would lose recent counters");
         }
     }
 

@@ -7,11 +7,11 @@ mod answers;
 mod arguments;
 mod certificate;
 mod control;
+mod keeping;
 mod link;
 mod metrics;
 mod plan_log;
 mod serve;
-mod session_log;
 
 use arguments::Arguments;
 use clap::Parser;

@@ -1,14 +1,16 @@
 //! From arguments to serving shards, and back down.
 
 use crate::arguments::Arguments;
-use crate::control::{Control, Parts, Scrape, Seat};
+use crate::control::{Control, Kept, Parts, Scrape, Seat};
 use crate::metrics::{Sources, Strays};
 use crate::plan_log::{Fault, PlanLog};
-use crate::session_log::SessionLog;
+use crate::keeping::Handle;
 use crate::{certificate, link, metrics};
 use crossbeam::channel::bounded;
 use driver::{Listener, Socket};
-use shard::{Mailbox, Options, Ports, Shard, shard_of_slot};
+use files::Directory;
+use keeper::{Keeper, Recovered};
+use shard::{JournalOptions, Mailbox, Options, Ports, Shard, shard_of_slot};
 use std::fs;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -48,11 +50,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     prepare(&arguments.data_dir)?;
     let tls = certificate::server_config(&arguments.cert, &arguments.key)?;
     let plan_log = open_plan(&arguments.data_dir)?;
-    let (session_log, sessions) =
-        SessionLog::open(&arguments.data_dir).map_err(|error| format!("stored sessions: {error}"))?;
-    if sessions.corrupt_count > 0 {
-        tracing::error!(count = sessions.corrupt_count, "stored session records are corrupt and were passed over");
-    }
+    let (keeper, recovered) = open_journal(arguments)?;
 
     let slot_key = slot_key(&arguments.data_dir)?;
     let slots = uring::gateway_slots(arguments.udp_listen, slot_key, uring::SLOT_RECEIVE_BYTES).map_err(text)?;
@@ -84,6 +82,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     }
 
     let (doors, wakers) = uring::doors(shard_count).map_err(text)?;
+    let journal = JournalOptions { epoch: recovered.epoch, limits: journal_limits(arguments, &sizing) };
+    let directory = fs::File::open(&arguments.data_dir).map_err(text)?;
     let options = |index| Options {
         index,
         slot_key,
@@ -93,6 +93,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
         tls: Some(Arc::clone(&tls)),
         plain_listeners: 1 << PLAIN.0,
         echo: arguments.echo,
+        journal: Some(journal),
     };
     let (started, starts) = bounded::<Result<(), String>>(shard_count);
     let mut seats = Vec::new();
@@ -114,10 +115,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
         starts.recv().map_err(text)??;
     }
 
-    let parts = Parts { seats, plan_log, session_log, inbound, scrapes, stop, slot_key };
+    let mut kept = Kept::read(&keeper, recovered).map_err(|fault| journal_fault(arguments, &fault))?;
+    let keeper = Handle::start(keeper, Arc::clone(&notify)).map_err(text)?;
+    let parts = Parts { seats, plan_log, keeper, inbound, scrapes, stop, slot_key };
     let mut control = Control::new(parts);
     control
-        .restore(sessions.records.into_values())
+        .restore(&mut kept)
         .map_err(|fault| format!("stored plan in {}: {fault}", arguments.data_dir.display()))?;
     say_ready(&format!(
         "ready: udp {udp_address}, wss {wss_address}, metrics {metrics_address}, control {}, {shard_count} shards",
@@ -163,6 +166,34 @@ fn shard_thread(
         strays[index].frees.store(counts.frees, Ordering::Relaxed);
     }
     alloc_guard::serving(false);
+}
+
+/// Finds what an earlier run left in the journal.
+fn open_journal(arguments: &Arguments) -> Result<(Keeper<Directory>, Recovered), String> {
+    let dir = arguments.data_dir.join("journal");
+    prepare(&dir)?;
+    let files = Directory::open(&dir).map_err(|error| format!("journal {}: {error}", dir.display()))?;
+    let limits = keeper::Limits {
+        bytes_max: arguments.journal_max_mib << 20,
+        reserve_bytes: arguments.journal_reserve_mib << 20,
+    };
+    let (mut keeper, recovered) = Keeper::recover(files, limits).map_err(|fault| journal_fault(arguments, &fault))?;
+    if let Err(fault) = keeper.tidy() {
+        tracing::warn!(%fault, "what is stale in the journal could not be removed");
+    }
+    Ok((keeper, recovered))
+}
+
+fn journal_fault(arguments: &Arguments, fault: &keeper::Fault) -> String {
+    format!("journal {}: {fault}", arguments.data_dir.join("journal").display())
+}
+
+fn journal_limits(arguments: &Arguments, sizing: &Sizing) -> journal::Limits {
+    journal::Limits {
+        segment_bytes: arguments.journal_segment_mib << 20,
+        tail_bytes: (arguments.journal_memory_mib << 20) as usize,
+        batch_bytes: sizing.file_buffer_bytes as usize,
+    }
 }
 
 fn shard_count(arguments: &Arguments) -> Result<usize, String> {

@@ -179,6 +179,28 @@ impl<F: Files> Keeper<F> {
     }
 }
 
+impl<F: Files> Keeper<F> {
+    /// What belongs to no device, by now: the checkpoint's, and what segments since have added.
+    ///
+    /// # Errors
+    /// The host's.
+    pub fn globals_now(&self) -> Result<Globals, Fault> {
+        let mut fold = Fold::new(self.globals.clone());
+        for name in self.catalog.iter().map(|info| info.name).filter(|name| !self.covered.contains_key(name)) {
+            if let Some(part) = self.catalog.part(name) {
+                self.scan(&part, |_, record| fold.take(record))?;
+            }
+        }
+        Ok(fold.globals)
+    }
+
+    /// Bytes that the disk has room for; none if it does not say.
+    #[must_use]
+    pub fn free_bytes(&self) -> u64 {
+        self.files.free_bytes().unwrap_or(0)
+    }
+}
+
 impl Recovered {
     /// What belongs to no device.
     #[must_use]

@@ -62,6 +62,24 @@ pub enum ToShard {
         /// Where.
         from: From,
     },
+    /// A group is to be forgotten, and where it was.
+    RemoveGroup {
+        /// The stream.
+        stream: u32,
+        /// The group.
+        group: Group,
+    },
+    /// A dead letter is to be delivered again.
+    PutBack {
+        /// The lane of its device.
+        lane: u8,
+        /// The tenant of its device.
+        tenant: u32,
+        /// A [`session::body::PutBackBody`]'s bytes.
+        body: Box<[u8]>,
+    },
+    /// The first copy of an uplink whose best copy a durable stream was promised when the last run ended.
+    Owed(Box<[u8]>),
     /// The keeper has made this segment.
     SegmentMade(SegmentName),
     /// The keeper could not; it goes on trying.

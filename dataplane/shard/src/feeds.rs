@@ -179,6 +179,18 @@ impl Feeds {
         true
     }
 
+    /// Forgets a group. A session that is there has its feed begin anew.
+    pub(crate) fn remove(&mut self, stream: u32, group: Group, ground: &mut Ground<'_>) {
+        self.recovered.retain(|(other, name, _)| (*other, *name) != (stream, group));
+        let Some(index) = self.find(stream, group) else { return };
+        let Some(feed) = self.table[index].as_mut() else { return };
+        if feed.members.is_empty() {
+            self.table[index] = None;
+        } else {
+            feed.seek(From::Earliest, ground);
+        }
+    }
+
     fn find(&self, stream: u32, group: Group) -> Option<usize> {
         let fits = |feed: &Option<Feed>| feed.as_ref().is_some_and(|it| it.stream == stream && it.group == group);
         self.table.iter().position(fits)

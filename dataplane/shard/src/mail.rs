@@ -3,6 +3,7 @@
 //! Nothing is freed here that was allocated there: plans, queries and reports go back in the box they came in.
 
 use crate::commands::Waiting;
+use crate::keeping::{Need, record};
 use crate::control::{
     CommandRequest, ConnectionAnswer, DeviceAnswer, FromShard, GatewayAnswer, Load, QUEUE_LISTED_MAX, Query,
     QueuedAnswer, StreamAnswer, ToShard,
@@ -73,6 +74,25 @@ impl<D: Driver> Shard<D> {
                 self.with_feeds(now, |feeds, _, ground| {
                     let _known = feeds.seek(stream, group, from, ground);
                 });
+            }
+            ToShard::RemoveGroup { stream, group } => {
+                self.with_feeds(now, |feeds, _, ground| feeds.remove(stream, group, ground));
+            }
+            ToShard::PutBack { lane, tenant, body } => {
+                if let Some(keeping) = &mut self.keeping {
+                    let record = record(journal::Kind::PutBack, lane, tenant, now.unix, &body);
+                    if keeping.append(&record, Need::Stored, true, now.monotonic).is_err() {
+                        self.counters.drops.count(Drop::JournalTrouble);
+                    }
+                }
+                self.mailbox.push(FromShard::Restored(body));
+            }
+            ToShard::Owed(bytes) => {
+                if let Ok(event) = event::Event::parse(&bytes) {
+                    let (_, _, mut outlets) = self.split(now);
+                    session::Sink::event(&mut outlets, &event::Event { copy: event::Copy::Best, ..event });
+                }
+                self.mailbox.push(FromShard::Restored(bytes));
             }
             ToShard::SegmentMade(name) => {
                 if let Some(keeping) = &mut self.keeping {

@@ -1,0 +1,422 @@
+//! The keeper's thread: the one that may wait for the disk.
+//!
+//! Owns the journal's files through `keeper`. The control thread tells it what shards ask for and what the plan says;
+//! it tells what it has done, and answers questions about what is kept. It goes on trying what fails, so that a disk that
+//! recovers is found again by itself.
+//!
+//! ```text
+//!   shard ── MakeSegment, Sealed ──▶ control thread ──▶ Ask ──▶ keeper ──▶ Told ──▶ control thread ──▶ shard
+//! ```
+
+use base::{Eui64, UnixMicros};
+use contract::v1;
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use event::Event;
+use files::Directory;
+use journal::{Catalog, Position, SegmentInfo, SegmentName, Wanted};
+use keeper::{Fault, Keeper, LetterKey, Query, Retention};
+use plan::{Delivery, Plan};
+use session::body::DeadLetterBody;
+use shard::Trouble;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Between two attempts at what failed, and between two looks at what may go.
+const TICK: Duration = Duration::from_secs(1);
+
+/// A checkpoint is made once this much has ended since the last.
+const CHECKPOINT_BYTES: u64 = 256 << 20;
+
+/// Or once anything has, and this has passed: else retention would wait for traffic.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(600);
+
+/// Between two removals of what nobody wants.
+const RETAIN_INTERVAL: Duration = Duration::from_secs(30);
+
+/// The longest rendered message, bytes.
+const MESSAGE_BYTES_MAX: usize = 16 << 10;
+
+/// Bytes of messages in one page.
+const PAGE_BYTES_MAX: usize = 2 << 20;
+
+/// What the keeper is asked.
+pub(crate) enum Ask {
+    /// A shard wants a segment.
+    Make(usize, Wanted),
+    /// A shard has finished with one.
+    Sealed(SegmentInfo),
+    /// The plan in force: its streams' retention, and what they cover.
+    Plan(Box<Plan>),
+    /// A page of a stream's history, for this request of the control plane.
+    History(u64, v1::History),
+    /// A page of a stream's dead letters.
+    DeadLetters(u64, v1::DeadLetters),
+    /// Dead letters to be put back.
+    PutBack(u64, v1::PutBack),
+    /// Where the message with an Id stands in time: a group is to go on there.
+    Find(u64, v1::SeekGroup),
+    /// How much there is.
+    Figures(Sender<Figures>),
+}
+
+/// How much there is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Figures {
+    pub(crate) bytes: u64,
+    pub(crate) free_bytes: u64,
+    pub(crate) segments: u64,
+    pub(crate) corrupt: u64,
+}
+
+/// What the keeper says.
+pub(crate) enum Told {
+    /// A segment is made.
+    Made(usize, SegmentName),
+    /// It could not be made; it is tried again.
+    NotMade(usize, Trouble),
+    /// Which segments there are now.
+    Catalog(Catalog),
+    /// An answer to the control plane.
+    Answer(u64, Box<v1::from_dataplane::Body>),
+    /// A dead letter is to be put back: lane, tenant, and a `PutBack` record's body.
+    PutBack(u8, u32, Vec<u8>),
+    /// A group is to go on at this time.
+    Found(u64, v1::SeekGroup, Option<UnixMicros>),
+}
+
+/// The control thread's ends.
+pub(crate) struct Handle {
+    pub(crate) asks: Sender<Ask>,
+    pub(crate) told: Receiver<Told>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Handle {
+    /// Starts the thread.
+    pub(crate) fn start(
+        keeper: Keeper<Directory>,
+        notify: Arc<dyn Fn() + Send + Sync>,
+    ) -> std::io::Result<Self> {
+        let (asks, asked) = unbounded();
+        let (tell, told) = unbounded();
+        let thread = thread::Builder::new()
+            .name("keeper".into())
+            .spawn(move || Thread::new(keeper, asked, tell, notify).run())?;
+        Ok(Self { asks, told, thread: Some(thread) })
+    }
+
+    /// Ends of nobody: for tests of the control thread.
+    #[cfg(test)]
+    pub(crate) fn to_memory() -> (Self, Receiver<Ask>, Sender<Told>) {
+        let (asks, asked) = unbounded();
+        let (tell, told) = unbounded();
+        (Self { asks, told, thread: None }, asked, tell)
+    }
+
+    pub(crate) fn ask(&self, ask: Ask) {
+        // It ends only after this handle does.
+        let _asked = self.asks.send(ask);
+    }
+
+    /// How much there is, unless the disk is too busy to say.
+    pub(crate) fn figures(&self) -> Option<Figures> {
+        let (sender, answer) = bounded(1);
+        self.ask(Ask::Figures(sender));
+        answer.recv_timeout(Duration::from_millis(500)).ok()
+    }
+
+    /// Ends the thread, once it has done what it was asked.
+    pub(crate) fn stop(mut self) {
+        drop(self.asks);
+        if let Some(thread) = self.thread.take() {
+            let _ended = thread.join();
+        }
+    }
+}
+
+struct Thread {
+    keeper: Keeper<Directory>,
+    asked: Receiver<Ask>,
+    tell: Sender<Told>,
+    notify: Arc<dyn Fn() + Send + Sync>,
+    plan: Box<Plan>,
+    /// Segments that could not be made.
+    waiting: Vec<(usize, Wanted)>,
+    in_trouble: bool,
+    checkpointed: Instant,
+    retained: Instant,
+    corrupt: u64,
+}
+
+fn now() -> UnixMicros {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixMicros(since.as_micros() as u64)
+}
+
+impl Thread {
+    fn new(
+        keeper: Keeper<Directory>,
+        asked: Receiver<Ask>,
+        tell: Sender<Told>,
+        notify: Arc<dyn Fn() + Send + Sync>,
+    ) -> Self {
+        let (checkpointed, retained) = (Instant::now(), Instant::now());
+        let (plan, waiting, in_trouble, corrupt) = (Box::default(), Vec::new(), false, 0);
+        Self { keeper, asked, tell, notify, plan, waiting, in_trouble, checkpointed, retained, corrupt }
+    }
+
+    fn run(mut self) {
+        loop {
+            match self.asked.recv_timeout(TICK) {
+                Ok(ask) => self.obey(ask),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            for (shard, wanted) in std::mem::take(&mut self.waiting) {
+                self.make(shard, wanted);
+            }
+            self.tend();
+        }
+    }
+
+    fn say(&self, told: Told) {
+        // The control thread listens for as long as this thread is asked.
+        let _heard = self.tell.send(told);
+        (self.notify)();
+    }
+
+    fn obey(&mut self, ask: Ask) {
+        match ask {
+            Ask::Make(shard, wanted) => {
+                // A shard that gave a segment up wants another in its place.
+                self.waiting.retain(|(other, _)| *other != shard);
+                self.make(shard, wanted);
+            }
+            Ask::Sealed(info) => {
+                self.keeper.sealed(info);
+                self.say(Told::Catalog(self.keeper.catalog().clone()));
+            }
+            Ask::Plan(plan) => self.plan = plan,
+            Ask::History(request, history) => {
+                let page = self.history(&history).unwrap_or_else(|error| v1::HistoryPage { error, ..Default::default() });
+                self.answer(request, v1::from_dataplane::Body::HistoryPage(page));
+            }
+            Ask::DeadLetters(request, letters) => {
+                let page = self.letters(&letters);
+                let page = page.unwrap_or_else(|error| v1::DeadLetterPage { error, ..Default::default() });
+                self.answer(request, v1::from_dataplane::Body::DeadLetterPage(page));
+            }
+            Ask::PutBack(request, put_back) => {
+                let done = self.put_back(&put_back);
+                let done = done.unwrap_or_else(|error| v1::PutBackDone { error, ..Default::default() });
+                self.answer(request, v1::from_dataplane::Body::PutBackDone(done));
+            }
+            Ask::Find(request, seek) => {
+                let found = self.find(&seek);
+                self.say(Told::Found(request, seek, found));
+            }
+            Ask::Figures(answer) => {
+                let catalog = self.keeper.catalog();
+                let figures = Figures {
+                    bytes: catalog.bytes(),
+                    free_bytes: self.keeper.free_bytes(),
+                    segments: catalog.iter().count() as u64,
+                    corrupt: self.corrupt,
+                };
+                let _heard = answer.send(figures);
+            }
+        }
+    }
+
+    fn answer(&self, request: u64, body: v1::from_dataplane::Body) {
+        self.say(Told::Answer(request, Box::new(body)));
+    }
+
+    fn make(&mut self, shard: usize, wanted: Wanted) {
+        match self.keeper.make(wanted, now()) {
+            Ok(()) => {
+                if std::mem::take(&mut self.in_trouble) {
+                    tracing::info!("the journal's disk takes segments again");
+                }
+                self.say(Told::Catalog(self.keeper.catalog().clone()));
+                self.say(Told::Made(shard, wanted.name));
+            }
+            Err(fault) => {
+                if !std::mem::replace(&mut self.in_trouble, true) {
+                    tracing::error!(%fault, "the journal cannot grow: durable streams take nothing until it can");
+                }
+                self.waiting.push((shard, wanted));
+                self.say(Told::NotMade(shard, trouble(&fault)));
+            }
+        }
+    }
+
+    /// Folds what has ended, and removes what nobody wants.
+    fn tend(&mut self) {
+        let unfolded = self.keeper.unfolded_bytes();
+        let due = unfolded >= CHECKPOINT_BYTES || (unfolded > 0 && self.checkpointed.elapsed() >= CHECKPOINT_INTERVAL);
+        if due || (self.in_trouble && unfolded > 0) {
+            self.checkpointed = Instant::now();
+            let plan = &self.plan;
+            let folded = self.keeper.checkpoint(&mut |event, each| {
+                plan.covering_durable(event, |_, stream| each(stream.id));
+            });
+            match folded {
+                Ok(0) => {}
+                Ok(corrupt) => {
+                    self.corrupt += corrupt;
+                    tracing::error!(corrupt, "parts of the journal are damaged and were passed over");
+                }
+                Err(fault) => tracing::error!(%fault, "no checkpoint could be made; the journal keeps growing"),
+            }
+        }
+        if self.retained.elapsed() >= RETAIN_INTERVAL || (due && self.retained.elapsed() >= TICK) || self.in_trouble {
+            self.retained = Instant::now();
+            let streams: Vec<Retention> = retentions(&self.plan).collect();
+            match self.keeper.retain(&streams, now()) {
+                Ok(trimmed) if trimmed.segments > 0 => self.say(Told::Catalog(self.keeper.catalog().clone())),
+                Ok(_) => {}
+                Err(fault) => tracing::error!(%fault, "old segments could not be removed"),
+            }
+        }
+    }
+
+    fn stream(&self, id: u32) -> Result<u32, String> {
+        let index = self.plan.stream_of_id(id).ok_or("unknown_stream")?;
+        Ok(index)
+    }
+
+    fn render(&self, stream: u32, event: &Event<'_>) -> Option<Vec<u8>> {
+        let format = &self.plan.formats[self.plan.streams[stream as usize].format as usize];
+        let mut text = vec![0; MESSAGE_BYTES_MAX];
+        let count = format.template(event.kind)?.run(event, &mut text).ok()?;
+        text.truncate(count);
+        Some(text)
+    }
+
+    fn history(&self, asked: &v1::History) -> Result<v1::HistoryPage, String> {
+        let stream = self.stream(asked.stream)?;
+        let query = Query {
+            from: UnixMicros(asked.from_us),
+            to: UnixMicros(asked.to_us),
+            device: asked.device.map(Eui64::new),
+            after: Position(page_number(&asked.page)?),
+            limit: asked.limit.clamp(1, 1000) as usize,
+        };
+        let mut page = v1::HistoryPage::default();
+        let mut bytes = 0;
+        let mut cut = None;
+        let found = self.keeper.history(
+            &query,
+            |event| self.plan.covers(stream, event),
+            |position, event| match self.render(stream, event) {
+                _ if cut.is_some() => {}
+                Some(message) if bytes + message.len() > PAGE_BYTES_MAX => cut = Some(position),
+                Some(message) => {
+                    bytes += message.len();
+                    page.messages.push(message);
+                }
+                None => {}
+            },
+        );
+        let next = cut.or(found.map_err(|fault| unavailable(&fault))?.next);
+        page.next = next.map(|position| position.0.to_le_bytes().to_vec()).unwrap_or_default();
+        Ok(page)
+    }
+
+    fn letters(&self, asked: &v1::DeadLetters) -> Result<v1::DeadLetterPage, String> {
+        let stream = self.stream(asked.stream)?;
+        let globals = self.keeper.globals_now().map_err(|fault| unavailable(&fault))?;
+        let skip = page_number(&asked.page)? as usize;
+        let limit = asked.limit.clamp(1, 1000) as usize;
+        let mut letters = globals.letters.iter().filter(|(key, _)| key.stream == asked.stream).skip(skip);
+        let mut page = v1::DeadLetterPage::default();
+        for (key, letter) in letters.by_ref().take(limit) {
+            let Some(body) = DeadLetterBody::parse(&letter.body) else { continue };
+            page.letters.push(v1::DeadLetter {
+                id: id_of(key),
+                group: key.group.clone(),
+                reason: body.reason.name().into(),
+                attempts: u32::from(body.attempts),
+                at_us: letter.at.0,
+                message: self.render(stream, &body.event).unwrap_or_default(),
+            });
+        }
+        if letters.next().is_some() {
+            page.next = ((skip + limit) as u64).to_le_bytes().to_vec();
+        }
+        Ok(page)
+    }
+
+    fn put_back(&self, asked: &v1::PutBack) -> Result<v1::PutBackDone, String> {
+        self.stream(asked.stream)?;
+        let globals = self.keeper.globals_now().map_err(|fault| unavailable(&fault))?;
+        let chosen: Vec<_> = (globals.letters.iter())
+            .filter(|(key, _)| key.stream == asked.stream)
+            .filter(|(key, _)| asked.ids.is_empty() || asked.ids.contains(&id_of(key)))
+            .collect();
+        if chosen.len() < asked.ids.len() {
+            return Err("unknown_id".into());
+        }
+        let mut count = 0;
+        for (key, letter) in chosen {
+            let Some(body) = DeadLetterBody::parse(&letter.body) else { continue };
+            let back = session::body::PutBackBody {
+                stream: key.stream,
+                position: key.position,
+                group: &key.group,
+                event: body.event,
+            };
+            let mut bytes = [0; session::body::BODY_BYTES_MAX];
+            let length = back.write(&mut bytes);
+            self.say(Told::PutBack(letter.lane, letter.tenant, bytes[..length].to_vec()));
+            count += 1;
+        }
+        Ok(v1::PutBackDone { count, error: String::new() })
+    }
+
+    /// When the message with an Id happened.
+    fn find(&self, seek: &v1::SeekGroup) -> Option<UnixMicros> {
+        let stream = self.plan.stream_of_id(seek.stream)?;
+        let Some(v1::seek_group::To::Id(id)) = &seek.to else { return None };
+        let query = Query { from: UnixMicros(0), to: UnixMicros(0), device: None, after: Position::ZERO, limit: 1 };
+        let mut found = None;
+        let wants = |event: &Event<'_>| event.stable_id().as_str() == id && self.plan.covers(stream, event);
+        self.keeper.history(&query, wants, |_, event| found = Some(event.at)).ok()?;
+        found
+    }
+}
+
+fn id_of(key: &LetterKey) -> String {
+    format!("{:x}-{}", key.position, key.group)
+}
+
+fn page_number(page: &[u8]) -> Result<u64, String> {
+    match page {
+        [] => Ok(0),
+        bytes => Ok(u64::from_le_bytes(bytes.try_into().map_err(|_| "bad_page")?)),
+    }
+}
+
+fn unavailable(fault: &Fault) -> String {
+    tracing::error!(%fault, "the journal could not be read");
+    "unavailable".into()
+}
+
+fn trouble(fault: &Fault) -> Trouble {
+    match fault {
+        Fault::Io(error) => error.raw_os_error().map_or(Trouble::Failing, Trouble::of_errno),
+        Fault::Full => Trouble::Full,
+        Fault::Newer { .. } | Fault::EpochsUsedUp => Trouble::Failing,
+    }
+}
+
+fn retentions(plan: &Plan) -> impl Iterator<Item = Retention> {
+    plan.streams.iter().filter_map(|stream| match stream.delivery {
+        Delivery::Durable(durable) => {
+            Some(Retention { stream: stream.id, age: durable.retention, bytes: durable.retention_bytes })
+        }
+        Delivery::Live => None,
+    })
+}
