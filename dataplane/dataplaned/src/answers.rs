@@ -1,5 +1,6 @@
 //! Answers that are put together from every shard's part, and the contract's spelling of what shards say.
 
+use crate::keeping::Figures;
 use base::UnixMicros;
 use contract::v1;
 use contract::v1::from_dataplane::Body;
@@ -17,6 +18,7 @@ enum SoFar {
     Query {
         answer: v1::Answer,
         streams: BTreeMap<u32, v1::StreamState>,
+        figures: Option<Figures>,
     },
     /// The one shard where the device lives accepts or refuses; the others do not know it.
     Command(Result<u64, Refused>),
@@ -28,8 +30,10 @@ impl Pending {
         Self { request, missing: shard_count, so_far }
     }
 
-    pub(crate) fn query(request: u64, shard_count: usize) -> Self {
-        Self::new(request, shard_count, SoFar::Query { answer: v1::Answer::default(), streams: BTreeMap::new() })
+    /// `figures` are of the journal, if it was asked for: its files are shared by all shards.
+    pub(crate) fn query(request: u64, shard_count: usize, figures: Option<Figures>) -> Self {
+        let (answer, streams) = (v1::Answer::default(), BTreeMap::new());
+        Self::new(request, shard_count, SoFar::Query { answer, streams, figures })
     }
 
     pub(crate) fn command(request: u64, shard_count: usize) -> Self {
@@ -62,7 +66,7 @@ impl Pending {
 
     pub(crate) fn take_query(&mut self, part: &Query) {
         self.missing -= 1;
-        let SoFar::Query { answer, streams } = &mut self.so_far else { return };
+        let SoFar::Query { answer, streams, figures } = &mut self.so_far else { return };
         answer.devices.extend(part.device_answers.iter().map(device));
         answer.gateways.extend(part.gateway_answers.iter().map(|gateway| v1::GatewayState {
             eui: gateway.eui.to_u64(),
@@ -80,6 +84,7 @@ impl Pending {
             state.delivered += stream.delivered;
             state.delivered_bytes += stream.delivered_bytes;
             state.downlinks += stream.downlinks;
+            state.not_stored += stream.not_stored;
             for (reason, count) in [
                 ("queue_full", stream.dropped_queue_full),
                 ("pool_exhausted", stream.dropped_pool_exhausted),
@@ -87,6 +92,35 @@ impl Pending {
             ] {
                 *state.drops.entry(reason.into()).or_default() += count;
             }
+        }
+        for group in &part.group_answers {
+            let Some(state) = streams.get_mut(&group.stream) else { continue };
+            let name = group.group.name();
+            if state.groups.iter().all(|known| known.group != name) {
+                state.groups.push(v1::GroupState { group: name.into(), ..Default::default() });
+            }
+            let known = state.groups.iter_mut().find(|known| known.group == name).expect("just added");
+            known.in_flight += group.in_flight;
+            known.lag_bytes += group.lag_bytes;
+            known.redelivered += group.redelivered;
+            known.dead_letters += group.dead;
+            // Every shard knows all sessions.
+            known.sessions = known.sessions.max(group.sessions);
+        }
+        if let Some(journal) = &part.journal_answer {
+            let figures = figures.unwrap_or_default();
+            answer.journal.push(v1::JournalState {
+                shard: part.shard as u32,
+                disk: disk(journal.trouble).into(),
+                bytes: figures.bytes,
+                free_bytes: figures.free_bytes,
+                segments: figures.segments as u32,
+                stored_records: journal.records,
+                stored_bytes: journal.bytes,
+                failed_writes: journal.failures,
+                corrupt_records: figures.corrupt,
+                detail: journal.trouble.map(|trouble| trouble.detail().into()).unwrap_or_default(),
+            });
         }
         for connection in &part.connection_answers {
             if let Some(state) = streams.get_mut(&connection.stream) {
@@ -105,7 +139,7 @@ impl Pending {
     /// The answer as far as it came, and whom it answers.
     pub(crate) fn answer(self) -> (u64, Body) {
         let body = match self.so_far {
-            SoFar::Query { mut answer, streams } => {
+            SoFar::Query { mut answer, streams, .. } => {
                 answer.streams = streams.into_values().collect();
                 Body::Answer(answer)
             }
@@ -114,6 +148,16 @@ impl Pending {
             SoFar::Flush(count) => Body::Flushed(v1::Flushed { count }),
         };
         (self.request, body)
+    }
+}
+
+const fn disk(trouble: Option<shard::Trouble>) -> v1::journal_state::Disk {
+    use v1::journal_state::Disk;
+    match trouble {
+        None => Disk::Healthy,
+        Some(shard::Trouble::Full) => Disk::Full,
+        Some(shard::Trouble::Failing) => Disk::Failing,
+        Some(shard::Trouble::ReadOnly) => Disk::ReadOnly,
     }
 }
 

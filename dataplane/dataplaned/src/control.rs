@@ -8,16 +8,16 @@ mod kept;
 pub(crate) use kept::Kept;
 
 use crate::answers::{self, Pending};
+use crate::keeping::{Ask, Handle};
 use crate::link::{Inbound, Link};
 use crate::plan_log::{Fault, PlanLog, Staging};
-use crate::keeping::{Ask, Handle};
 use base::Eui64;
 use contract::v1;
 use contract::v1::from_dataplane::Body as Said;
 use contract::v1::to_dataplane::Body as Told;
 use crossbeam::channel::{Receiver, Sender};
 use plan::{Config, Refusal, Upsert};
-use session::{lane_of_addr, lane_of_eui};
+use session::lane_of_eui;
 use shard::{FromShard, Load, Mailbox, Report, ToShard};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -33,9 +33,6 @@ const INBOUND_PER_TURN_MAX: usize = 4;
 
 /// How long an answer may take before it is given up.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// The minor version of the contract that is obeyed: this dataplane keeps no durable streams yet.
-const MINOR: u32 = contract::MINOR_DURABLE - 1;
 
 /// One shard, as the control thread sees it.
 pub(crate) struct Seat {
@@ -235,16 +232,18 @@ impl Control {
             Some(Told::Query(query)) => self.query(request, &query),
             Some(Told::Enqueue(enqueue)) => self.enqueue(request, enqueue),
             Some(Told::Flush(flush)) => self.flush(request, flush.dev_eui),
-            Some(
-                Told::SeekGroup(_) | Told::RemoveGroup(_) | Told::History(_) | Told::DeadLetters(_) | Told::PutBack(_),
-            ) => self.refuse(request, 0, &refusal("body", "this dataplane keeps no durable streams")),
+            Some(Told::SeekGroup(seek)) => self.seek_group(request, seek),
+            Some(Told::RemoveGroup(group)) => self.remove_group(request, &group),
+            Some(Told::History(history)) => self.keeper.ask(Ask::History(request, history)),
+            Some(Told::DeadLetters(letters)) => self.keeper.ask(Ask::DeadLetters(request, letters)),
+            Some(Told::PutBack(put_back)) => self.keeper.ask(Ask::PutBack(request, put_back)),
             None => self.refuse(request, 0, &refusal("body", "is empty")),
         }
     }
 
     fn greet(&mut self, request: u64, hello: &v1::Hello) {
         if hello.major > contract::MAJOR {
-            let reason = format!("this dataplane speaks {}.{}", contract::MAJOR, MINOR);
+            let reason = format!("this dataplane speaks {}.{}", contract::MAJOR, contract::MINOR);
             self.refuse(request, 0, &refusal("hello.major", &reason));
             // What it says next could mean something else in its version: it is not listened to.
             self.link = None;
@@ -253,7 +252,7 @@ impl Control {
         tracing::info!(software = hello.software, "control plane connected");
         let answer = v1::Hello {
             major: contract::MAJOR,
-            minor: MINOR,
+            minor: contract::MINOR,
             software: concat!("trunkline-dataplane ", env!("CARGO_PKG_VERSION")).into(),
             store: self.plan_log.store,
             revision: self.plan_log.revision,
@@ -429,10 +428,13 @@ impl Control {
             self.refuse(request, 0, &refusal("query", "at most 1000 of each"));
             return;
         }
-        let number = self.begin(Pending::query(request, self.seats.len()));
+        let figures = query.journal.then(|| self.keeper.figures()).flatten();
+        let number = self.begin(Pending::query(request, self.seats.len(), figures));
         for target in 0..self.seats.len() {
             let euis = |list: &[u64]| list.iter().map(|eui| Eui64::new(*eui)).collect::<Vec<_>>();
-            let part = shard::Query::new(number, euis(&query.devices), euis(&query.gateways), query.streams.clone());
+            let mut part =
+                shard::Query::new(number, euis(&query.devices), euis(&query.gateways), query.streams.clone());
+            part.asks_journal = query.journal;
             self.push(target, ToShard::Query(Box::new(part)));
         }
     }

@@ -94,10 +94,7 @@ pub(crate) struct Handle {
 
 impl Handle {
     /// Starts the thread.
-    pub(crate) fn start(
-        keeper: Keeper<Directory>,
-        notify: Arc<dyn Fn() + Send + Sync>,
-    ) -> std::io::Result<Self> {
+    pub(crate) fn start(keeper: Keeper<Directory>, notify: Arc<dyn Fn() + Send + Sync>) -> std::io::Result<Self> {
         let (asks, asked) = unbounded();
         let (tell, told) = unbounded();
         let thread = thread::Builder::new()
@@ -199,7 +196,8 @@ impl Thread {
             }
             Ask::Plan(plan) => self.plan = plan,
             Ask::History(request, history) => {
-                let page = self.history(&history).unwrap_or_else(|error| v1::HistoryPage { error, ..Default::default() });
+                let page =
+                    self.history(&history).unwrap_or_else(|error| v1::HistoryPage { error, ..Default::default() });
                 self.answer(request, v1::from_dataplane::Body::HistoryPage(page));
             }
             Ask::DeadLetters(request, letters) => {

@@ -2,9 +2,9 @@
 
 use crate::arguments::Arguments;
 use crate::control::{Control, Kept, Parts, Scrape, Seat};
+use crate::keeping::Handle;
 use crate::metrics::{Sources, Strays};
 use crate::plan_log::{Fault, PlanLog};
-use crate::keeping::Handle;
 use crate::{certificate, link, metrics};
 use crossbeam::channel::bounded;
 use driver::{Listener, Socket};
@@ -102,8 +102,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     for (index, ((ports, door), (sockets, listeners))) in parts.enumerate() {
         let mailbox = Mailbox::new(MAILBOX_COUNT, Arc::clone(&notify));
         seats.push(Seat { mailbox: mailbox.clone(), waker: wakers[index].clone() });
-        let config =
-            ShardConfig { shard: index, sockets, listeners, sizing, door, peers: wakers.clone(), directory: None };
+        let directory = Some(directory.try_clone().map_err(text)?.into());
+        let config = ShardConfig { shard: index, sockets, listeners, sizing, door, peers: wakers.clone(), directory };
         let (options, strays, started) = (options(index), Arc::clone(&strays), started.clone());
         let thread = thread::Builder::new()
             .name(format!("shard-{index}"))
@@ -119,9 +119,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     let keeper = Handle::start(keeper, Arc::clone(&notify)).map_err(text)?;
     let parts = Parts { seats, plan_log, keeper, inbound, scrapes, stop, slot_key };
     let mut control = Control::new(parts);
-    control
-        .restore(&mut kept)
-        .map_err(|fault| format!("stored plan in {}: {fault}", arguments.data_dir.display()))?;
+    control.restore(&mut kept).map_err(|fault| format!("stored plan in {}: {fault}", arguments.data_dir.display()))?;
     say_ready(&format!(
         "ready: udp {udp_address}, wss {wss_address}, metrics {metrics_address}, control {}, {shard_count} shards",
         arguments.control_socket.display()

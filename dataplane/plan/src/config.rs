@@ -59,6 +59,12 @@ impl Config {
         Ok(next)
     }
 
+    /// A stream, by its id.
+    #[must_use]
+    pub fn stream(&self, id: u32) -> Option<&Stream> {
+        self.streams.get(&id).map(AsRef::as_ref)
+    }
+
     /// Compiles the whole.
     ///
     /// # Errors

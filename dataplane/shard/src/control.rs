@@ -232,6 +232,47 @@ pub struct Query {
     pub stream_answers: Vec<StreamAnswer>,
     /// Connections of those streams.
     pub connection_answers: Vec<ConnectionAnswer>,
+    /// Groups of consumers of those streams.
+    pub group_answers: Vec<GroupAnswer>,
+    /// Whether the journal is asked for.
+    pub asks_journal: bool,
+    /// How the journal fares, if it is asked for and there is one.
+    pub journal_answer: Option<JournalAnswer>,
+}
+
+/// Groups that one query's answer lists per shard.
+const GROUPS_LISTED_MAX: usize = 1024;
+
+/// A group of consumers, as one shard's feed sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct GroupAnswer {
+    /// The stream.
+    pub stream: u32,
+    /// The group.
+    pub group: Group,
+    /// Messages under way.
+    pub in_flight: u32,
+    /// Sessions.
+    pub sessions: u32,
+    /// Messages delivered again.
+    pub redelivered: u64,
+    /// Messages given up.
+    pub dead: u64,
+    /// Bytes of the shard's log behind the cursor; at most, since what others have there counts too.
+    pub lag_bytes: u64,
+}
+
+/// A shard's journal.
+#[derive(Clone, Copy, Debug)]
+pub struct JournalAnswer {
+    /// What ails the disk.
+    pub trouble: Option<Trouble>,
+    /// Records appended since start.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Writes and fdatasyncs that failed.
+    pub failures: u64,
 }
 
 /// Connections that one query's answer lists per shard.
@@ -248,6 +289,9 @@ impl Query {
             gateway_answers: Vec::with_capacity(gateways.len()),
             stream_answers: Vec::with_capacity(streams.len()),
             connection_answers: Vec::with_capacity(if streams.is_empty() { 0 } else { CONNECTIONS_LISTED_MAX }),
+            group_answers: Vec::with_capacity(if streams.is_empty() { 0 } else { GROUPS_LISTED_MAX }),
+            asks_journal: false,
+            journal_answer: None,
             devices,
             gateways,
             streams,
@@ -335,6 +379,8 @@ pub struct StreamAnswer {
     pub dropped_pool_exhausted: u64,
     /// Messages that were too long once rendered.
     pub dropped_no_room: u64,
+    /// Messages that should have been kept.
+    pub not_stored: u64,
     /// Downlinks accepted.
     pub downlinks: u64,
 }

@@ -9,6 +9,7 @@
 //!                         └─ refused too often ──▶ DeadLetter, a record, then it is done
 //! ```
 
+use crate::control::GroupAnswer;
 use crate::group::{FeedRef, From, Group, SessionIs, Settled, Verdict, Word};
 use crate::hop::{Hop, MessageHop, Ports, ReplyTo};
 use crate::keeping::{Keeping, Need, record};
@@ -383,9 +384,24 @@ impl Feeds {
 }
 
 impl Feed {
-    /// Sessions of the group that this feed knows.
-    pub(crate) fn session_count(&self) -> usize {
-        self.members.len()
+    /// What can be asked of it.
+    pub(crate) fn answer(&self, keeping: Option<&Keeping>) -> GroupAnswer {
+        let cursor = self.flights.cursor();
+        let lag = |keeping: &Keeping| {
+            let head = keeping.log.head();
+            let current = (cursor.epoch(), cursor.log()) == (head.epoch(), head.log());
+            // What earlier runs left is not counted.
+            head.offset() - if current { cursor.offset() } else { 0 }
+        };
+        GroupAnswer {
+            stream: self.stream,
+            group: self.group,
+            in_flight: self.flights.len() as u32,
+            sessions: self.members.len() as u32,
+            redelivered: self.redelivered,
+            dead: self.dead,
+            lag_bytes: keeping.map_or(0, lag),
+        }
     }
 
     fn seek(&mut self, from: From, ground: &Ground<'_>) {

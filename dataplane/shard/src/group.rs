@@ -10,18 +10,25 @@ use crate::hop::ReplyTo;
 use base::UnixMicros;
 use journal::GROUP_BYTES_MAX;
 
-/// The name of a group of consumers. Sessions that name none are of the group without a name.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+/// The name of a group of consumers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Group {
     bytes: [u8; GROUP_BYTES_MAX],
     len: u8,
 }
 
+impl Default for Group {
+    /// Of sessions that name none.
+    fn default() -> Self {
+        Self::new("default").expect("a name")
+    }
+}
+
 impl Group {
-    /// A group's name: letters, digits, `-`, `_` and `.`, at most 32 of them.
+    /// A group's name: letters, digits, `-`, `_` and `.`, 1 to 32 of them.
     #[must_use]
     pub fn new(name: &str) -> Option<Self> {
-        let fits = name.len() <= GROUP_BYTES_MAX
+        let fits = (1..=GROUP_BYTES_MAX).contains(&name.len())
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
         fits.then(|| Self::from_bytes(name.as_bytes()))?
     }

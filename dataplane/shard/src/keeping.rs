@@ -65,13 +65,13 @@ impl Trouble {
         }
     }
 
-    /// Its name in the API.
+    /// What that means, for people.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn detail(self) -> &'static str {
         match self {
-            Self::Full => "full",
-            Self::Failing => "failing",
-            Self::ReadOnly => "read_only",
+            Self::Full => "the disk is full: durable streams take nothing, live ones go on",
+            Self::Failing => "writing fails: durable streams take nothing, live ones go on",
+            Self::ReadOnly => "the file system is read-only: durable streams take nothing, live ones go on",
         }
     }
 }

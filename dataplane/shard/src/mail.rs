@@ -3,11 +3,11 @@
 //! Nothing is freed here that was allocated there: plans, queries and reports go back in the box they came in.
 
 use crate::commands::Waiting;
-use crate::keeping::{Need, record};
 use crate::control::{
-    CommandRequest, ConnectionAnswer, DeviceAnswer, FromShard, GatewayAnswer, Load, QUEUE_LISTED_MAX, Query,
-    QueuedAnswer, StreamAnswer, ToShard,
+    CommandRequest, ConnectionAnswer, DeviceAnswer, FromShard, GatewayAnswer, JournalAnswer, Load, QUEUE_LISTED_MAX,
+    Query, QueuedAnswer, StreamAnswer, ToShard,
 };
+use crate::keeping::{Need, record};
 use crate::metrics::{Done, Drop, Gauges, Report};
 use crate::streams::NONE;
 use crate::{MAIL_PER_TURN_MAX, Now, Refused, STOP_PATIENCE, Shard, shard_of_lane};
@@ -240,6 +240,7 @@ impl<D: Driver> Shard<D> {
                 dropped_queue_full: state.dropped_queue_full,
                 dropped_pool_exhausted: state.dropped_pool_exhausted,
                 dropped_no_room: state.dropped_no_room,
+                not_stored: state.not_stored,
                 downlinks: state.downlinks,
             });
             let mut rest = state.head;
@@ -255,7 +256,17 @@ impl<D: Driver> Shard<D> {
                 });
                 rest = client.next;
             }
+            let groups = self.feeds.table.iter().flatten().filter(|feed| feed.stream == *id);
+            for feed in groups.take(query.group_answers.capacity() - query.group_answers.len()) {
+                query.group_answers.push(feed.answer(self.keeping.as_ref()));
+            }
         }
+        query.journal_answer = self.keeping.as_ref().filter(|_| query.asks_journal).map(|keeping| JournalAnswer {
+            trouble: keeping.trouble(),
+            records: self.counters.done.value(Done::RecordsKept),
+            bytes: self.counters.done.value(Done::RecordBytesKept),
+            failures: keeping.failure_count,
+        });
     }
 
     fn device_answer(&self, dev_eui: Eui64) -> Option<DeviceAnswer> {

@@ -13,10 +13,10 @@ use shard::{From, Group, ToShard};
 /// What an earlier run left.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
-    states: Vec<DeviceState>,
-    cursors: Vec<(u32, Group, Cursors)>,
+    pub(super) states: Vec<DeviceState>,
+    pub(super) cursors: Vec<(u32, Group, Cursors)>,
     /// Lane, and an event's bytes.
-    owed: Vec<(u8, Vec<u8>)>,
+    pub(super) owed: Vec<(u8, Vec<u8>)>,
 }
 
 impl Kept {
@@ -158,7 +158,7 @@ impl Control {
         }
     }
 
-    fn moved(&self, request: u64, error: &str) {
+    fn moved(&mut self, request: u64, error: &str) {
         self.say(request, Said::GroupMoved(v1::GroupMoved { error: error.into() }));
     }
 
@@ -170,4 +170,3 @@ impl Control {
         }
     }
 }
-

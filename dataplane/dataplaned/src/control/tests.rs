@@ -3,7 +3,7 @@
 use super::*;
 use contract::frame::Decoder;
 use contract::v1::change::Body;
-use session::Lane;
+use session::{DeviceState, Lane, lane_of_addr};
 use std::path::Path;
 use tempfile::TempDir;
 
@@ -18,6 +18,15 @@ fn words(mailbox: &Mailbox) -> Vec<&'static str> {
             ToShard::Upsert(Upsert::Gateway(_)) => "gateway",
             ToShard::Upsert(Upsert::RemoveGateway(_)) => "remove gateway",
             ToShard::Restore(_) => "restore",
+            ToShard::RestoreDownlink(_) => "restore downlink",
+            ToShard::Cursors(_) => "cursors",
+            ToShard::Catalog(_) => "catalog",
+            ToShard::Owed(_) => "owed",
+            ToShard::PutBack { .. } => "put back",
+            ToShard::Seek { .. } => "seek",
+            ToShard::RemoveGroup { .. } => "remove group",
+            ToShard::SegmentMade(_) => "segment made",
+            ToShard::SegmentNotMade(_) => "segment not made",
             ToShard::Mark(_) => "mark",
             ToShard::Query(_) => "query",
             ToShard::Report(_) => "report",
@@ -53,7 +62,7 @@ impl Bench {
         let mut control = Control::new(Parts {
             seats: seats.collect(),
             plan_log: PlanLog::open(dir.path()).expect("a plan"),
-            session_log: SessionLog::open(dir.path()).expect("sessions").0,
+            keeper: Handle::to_memory().0,
             inbound,
             scrapes,
             stop: Arc::clone(&stop),
@@ -216,8 +225,9 @@ fn a_restart_takes_frames_last() {
     network.upsert(&spec, &mut Deaf, base::UnixMicros(1)).expect("room");
     let records: Vec<_> = network.records().collect();
     assert_eq!(records.len(), 1);
-    bench.control.restore(records.into_iter()).expect("readable");
-    assert_eq!(words(&bench.mailboxes[0]), ["device", "device", "restore", "load", "gateway", "mark"]);
+    let states = records.into_iter().map(|record| DeviceState { record: Some(record), queue: Vec::new() }).collect();
+    bench.control.restore(&mut Kept { states, ..Kept::default() }).expect("readable");
+    assert_eq!(words(&bench.mailboxes[0]), ["device", "device", "restore", "cursors", "load", "gateway", "mark"]);
 }
 
 struct Deaf;
@@ -225,7 +235,12 @@ struct Deaf;
 impl session::Sink for Deaf {
     fn event(&mut self, _: &event::Event<'_>) {}
     fn transmit(&mut self, _: &session::Transmit<'_>) {}
-    fn session(&mut self, _: &session::SessionRecord) {}
+    fn keep(&mut self, _: session::Owner, _: session::Change<'_>) -> Result<session::Ticket, session::NotKept> {
+        Ok(session::Ticket::KEPT)
+    }
+    fn is_kept(&mut self, _: session::Ticket) -> bool {
+        true
+    }
 }
 
 #[test]
