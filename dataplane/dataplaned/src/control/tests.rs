@@ -201,8 +201,6 @@ fn a_refused_question_does_not_give_up_a_snapshot() {
     bench.tell(apply(0, structure()));
     bench.tell(Told::Query(v1::Query { devices: vec![1; 1001], ..Default::default() }));
     assert_eq!(bench.refused_field().as_deref(), Some("query"));
-    bench.tell(Told::History(v1::History { stream: 5, limit: 1, ..Default::default() }));
-    assert_eq!(bench.refused_field().as_deref(), Some("body"));
     bench.tell(Told::SnapshotEnd(v1::SnapshotEnd { revision: 5 }));
     assert_eq!(words(&bench.mailboxes[0]), ["load", "mark"]);
 }

@@ -132,6 +132,8 @@ impl System {
         let mut command = Command::new(binary("trunkline-dataplane"));
         command.arg("--data-dir").arg(self.path("dataplane"));
         command.arg("--cores").arg(self.core_count.to_string());
+        // Many dataplanes begin and end here: each makes small segments.
+        command.args(["--journal-segment-mib", "1", "--journal-memory-mib", "1"]);
         command.arg("--control-socket").arg(self.path("control.sock"));
         command.arg("--udp-listen").arg(format!("[::]:{}", self.udp_port));
         command.arg("--wss-listen").arg(format!("[::]:{}", self.wss_port));
