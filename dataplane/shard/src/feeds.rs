@@ -82,6 +82,8 @@ pub(crate) struct Feed {
     save_at: Monotonic,
     /// When something was last settled, for the acknowledgement's timeout.
     settled_at: Monotonic,
+    /// Something was settled since the cursor was kept: what was merely passed over is not worth a record.
+    moved: bool,
     dirty: bool,
     pub(crate) redelivered: u64,
     pub(crate) dead: u64,
@@ -228,6 +230,7 @@ impl Feeds {
             saved: start,
             save_at: Monotonic(0),
             settled_at: ground.now.monotonic,
+            moved: false,
             dirty: true,
             redelivered: 0,
             dead: 0,
@@ -278,6 +281,7 @@ impl Feeds {
         let position = Position(settled.position);
         feed.dirty = true;
         feed.settled_at = ground.now.monotonic;
+        feed.moved = true;
         match settled.verdict {
             Verdict::Done => {
                 if feed.flights.acknowledge(position) {
@@ -370,6 +374,8 @@ impl Feeds {
             other => feed.want = other,
         }
         feed.dirty = true;
+        // It may be said when feeds have had their turn: the next one comes at once.
+        self.deadline = Monotonic(0);
     }
 
     /// The reader stops for now: the feed asks again if it wants to go on.
@@ -379,6 +385,7 @@ impl Feeds {
                 feed.want = None;
             }
             feed.dirty = true;
+            self.deadline = Monotonic(0);
         }
     }
 }
@@ -416,14 +423,15 @@ impl Feed {
         self.skip_before = skip_before;
         (self.unsent, self.want, self.saved) = (None, None, Position::ZERO);
         self.graves.clear();
-        self.dirty = true;
+        // Where it begins is kept, lest it begin elsewhere after a crash.
+        (self.dirty, self.moved) = (true, true);
     }
 
     fn deadline(&self, ground: &Ground<'_>) -> Monotonic {
         let timeout = durable_of(ground.plan, self.stream).and_then(|durable| durable.ack_timeout);
         let timeout = timeout.filter(|_| self.active.is_some() && !self.flights.is_empty());
         let timeout = timeout.map_or(Monotonic::NEVER, |timeout| self.settled_at.after(timeout));
-        let save = if self.flights.cursor() > self.saved { self.save_at } else { Monotonic::NEVER };
+        let save = if self.moved && self.flights.cursor() > self.saved { self.save_at } else { Monotonic::NEVER };
         self.flights.deadline().min(timeout).min(save)
     }
 
@@ -616,7 +624,7 @@ impl Feed {
     /// Has the cursor kept, if it moved and was not kept just now.
     fn save(&mut self, ground: &mut Ground<'_>) {
         let position = self.flights.cursor();
-        if position <= self.saved || ground.now.monotonic < self.save_at {
+        if !self.moved || position <= self.saved || ground.now.monotonic < self.save_at {
             return;
         }
         let cursor = Cursor { lanes: ground.lanes, position };
@@ -627,6 +635,7 @@ impl Feed {
         let kept = record(Kind::Cursor, lane, 0, ground.now.unix, &bytes[..count]);
         if ground.keeping.append(&kept, Need::Some, false, ground.now.monotonic).is_ok() {
             self.saved = position;
+            self.moved = false;
         }
         self.save_at = ground.now.monotonic.after(SAVE_INTERVAL);
     }

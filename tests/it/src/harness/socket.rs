@@ -82,6 +82,18 @@ impl Door {
         }
     }
 
+    /// A WebSocket at `path`, if somebody is there who takes one.
+    pub(crate) fn try_open(&self, path: &str) -> Option<Socket> {
+        let tcp = TcpStream::connect(self.address).ok()?;
+        tcp.set_nodelay(true).ok()?;
+        tcp.set_read_timeout(Some(PATIENCE)).ok()?;
+        let name = ServerName::try_from("localhost").expect("a name");
+        let connection = ClientConnection::new(Arc::clone(&self.config), name).expect("a client");
+        let request = format!("wss://localhost:{}{path}", self.address.port()).into_client_request().expect("a URL");
+        let (socket, _) = tungstenite::client(request, StreamOwned::new(connection, tcp)).ok()?;
+        Some(Socket(socket))
+    }
+
     /// The stream that this token opens.
     pub(crate) fn stream(&self, token: &str) -> Socket {
         self.open(&format!("/?token={token}"), &[]).unwrap_or_else(|status| panic!("the upgrade got {status}"))
@@ -89,6 +101,25 @@ impl Door {
 }
 
 impl Socket {
+    /// The next JSON message, until the connection ends or one is told to stop.
+    pub(crate) fn try_next(&mut self, stop: &std::sync::atomic::AtomicBool) -> Option<Value> {
+        while !stop.load(std::sync::atomic::Ordering::Acquire) {
+            match self.read(Instant::now() + Duration::from_millis(200)) {
+                Ok(Message::Text(text)) => return Some(serde_json::from_str(&text).expect("JSON")),
+                Ok(Message::Close(_)) => return None,
+                Ok(_) => {}
+                Err(Error::Io(error)) if waits(&error) => {}
+                Err(_) => return None,
+            }
+        }
+        None
+    }
+
+    /// Sends a JSON message, if the connection still takes one.
+    pub(crate) fn try_send(&mut self, message: &Value) -> bool {
+        self.0.send(Message::text(message.to_string())).is_ok()
+    }
+
     /// The next text message in time, pings answered on the way.
     pub(crate) fn text_within(&mut self, patience: Duration) -> Option<String> {
         let deadline = Instant::now() + patience;

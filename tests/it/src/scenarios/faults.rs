@@ -45,8 +45,6 @@ fn a_killed_dataplane_goes_on_where_it_was() {
     gateway.hear(&abp.uplink(1, &[0], say), Heard::default());
     let before = abp.downlink(&gateway.transmission(SOON).expect("an answer").phy).expect("for the device");
 
-    // Records go to the disk in groups; what is younger than a group may be delivered again, under the same id.
-    std::thread::sleep(Duration::from_millis(300));
     world.system.kill_dataplane();
     drop(socket);
     world.system.start_dataplane();

@@ -4,6 +4,7 @@ mod allocation;
 mod bad_input;
 mod command_line;
 mod downlinks;
+mod durable;
 mod faults;
 mod foreign;
 mod newcomer;
