@@ -6,6 +6,7 @@ mod command_line;
 mod downlinks;
 mod faults;
 mod foreign;
+mod logs;
 mod newcomer;
 mod oracle;
 mod steering;
