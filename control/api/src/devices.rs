@@ -143,8 +143,9 @@ pub(crate) struct SessionLive {
 /// A downlink that waits.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct QueuedView {
-    /// Its id.
-    id: String,
+    /// Its id, a number below 2^53: the `DownlinkId` of events about it.
+    #[schema(maximum = 9_007_199_254_740_991_u64, example = 1_838_407_238_843_416_u64)]
+    id: u64,
     /// FPort.
     fport: u8,
     /// Whether the device must acknowledge it.
@@ -380,7 +381,7 @@ pub(crate) fn find(reader: &Reader<'_>, who: &Who, dev_eui: Eui64) -> Result<Sto
 
 pub(crate) fn queued(queue: Vec<crate::dataplane::QueuedDownlink>) -> Vec<QueuedView> {
     let view = |downlink: crate::dataplane::QueuedDownlink| QueuedView {
-        id: downlink.id.to_string(),
+        id: downlink.id,
         fport: downlink.fport,
         confirmed: downlink.confirmed,
         data: downlink.payload.iter().flat_map(|byte| base::hex::upper(*byte)).map(char::from).collect(),

@@ -37,8 +37,9 @@ pub(crate) struct NewDownlink {
 /// A downlink that waits.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct AcceptedDownlink {
-    /// Events about it carry this id.
-    id: String,
+    /// Events about it carry this number as their `DownlinkId`. It is below 2^53, so that every JSON reader has it whole.
+    #[schema(maximum = 9_007_199_254_740_991_u64, example = 1_838_407_238_843_416_u64)]
+    id: u64,
 }
 
 /// A device's queue.
@@ -84,9 +85,7 @@ pub(crate) async fn create(
     let payload = payload[..count].to_vec();
     let downlink = Enqueue { dev_eui, fport, confirmed: body.confirmed, payload, expires_us };
     match api.dataplane.enqueue(downlink).await? {
-        Queued::Accepted(id) => {
-            Ok((StatusCode::CREATED, axum::Json(AcceptedDownlink { id: id.to_string() })).into_response())
-        }
+        Queued::Accepted(id) => Ok((StatusCode::CREATED, axum::Json(AcceptedDownlink { id })).into_response()),
         Queued::Rejected(reason) => Err(match reason.as_str() {
             "too_long" => Problem::field("data", "is too long for the device's data rate"),
             "bad_port" => Problem::field("fport", "must be 1 to 223"),

@@ -1,6 +1,6 @@
 //! The command line of `trunkline-control`.
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -49,22 +49,9 @@ pub struct Options {
     #[arg(long)]
     pub new_operator_key: bool,
 
-    /// How the log is written
-    #[arg(long, env = "TRUNKLINE_LOG_FORMAT", value_name = "FORM", default_value = "human")]
-    pub log: LogForm,
-
-    /// What is logged: error, warn, info, debug, trace, or by room as in `info,push=debug`
-    #[arg(long, env = "TRUNKLINE_LOG", value_name = "FILTER", default_value = "info")]
-    pub log_filter: String,
-}
-
-/// How the log is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogForm {
-    /// Lines for people.
-    Human,
-    /// One JSON object a line.
-    Json,
+    /// How it logs
+    #[command(flatten)]
+    pub log: logs::Options,
 }
 
 impl Options {

@@ -80,7 +80,6 @@ pub(crate) struct Arguments {
     #[arg(long)]
     pub(crate) echo: bool,
 
-    /// Logs as JSON objects, one per line.
-    #[arg(long)]
-    pub(crate) log_json: bool,
+    #[command(flatten)]
+    pub(crate) log: logs::Options,
 }

@@ -15,28 +15,15 @@ mod serve;
 
 use arguments::Arguments;
 use clap::Parser;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
-use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
 static GUARD: alloc_guard::Guard = alloc_guard::Guard;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let filter = EnvFilter::try_from_env("TRUNKLINE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let colours = std::io::stderr().is_terminal();
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(colours)
-        .with_target(false);
-    if arguments.log_json {
-        logs.json().init();
-    } else {
-        logs.init();
-    }
-    match serve::run(&arguments) {
+    match logs::start(&arguments.log).and_then(|_log| serve::run(&arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
             // The log may be filtered; why nothing serves must be seen.

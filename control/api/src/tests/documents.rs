@@ -57,6 +57,14 @@ async fn the_document_is_whole() {
             assert_eq!(house.send(request.expect("a request")).await.status, 401, "{what}");
         }
     }
+    for schema in ["AcceptedDownlink", "QueuedView"] {
+        let id = &document["components"]["schemas"][schema]["properties"]["id"];
+        assert_eq!(
+            (&id["type"], id["maximum"].as_f64()),
+            (&json!("integer"), Some(9_007_199_254_740_991.0)),
+            "{schema}"
+        );
+    }
     assert_eq!(operation_count, 64);
     assert_eq!(document["security"], json!([{"key": []}]));
     assert_eq!(serde_json::from_str::<Value>(&crate::document()).expect("JSON")["paths"], document["paths"]);

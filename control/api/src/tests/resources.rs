@@ -245,12 +245,12 @@ async fn downlinks_go_to_the_dataplane() {
     let path = format!("devices/{DEVICE}/downlinks");
     let body = json!({"fport": 10, "data": "01ff", "confirmed": true, "expires_in_s": 60});
     let made = house.post(&acme.admin, &path, body.clone()).await.expect(201).json();
-    assert_eq!(made, json!({"id": "1"}));
+    assert_eq!(made, json!({"id": 1}), "the number that streams call DownlinkId");
     let sent = house.dataplane.queue.lock().expect("sound")[0].clone();
     assert_eq!((sent.fport, sent.confirmed, sent.payload), (10, true, vec![1, 0xFF]));
     assert!(sent.expires_us > 0);
     let queue = house.get(&acme.viewer, &path).await.expect(200).json();
-    assert_eq!(queue["items"][0]["data"], "01FF");
+    assert_eq!((&queue["items"][0]["id"], &queue["items"][0]["data"]), (&json!(1), &json!("01FF")));
     assert_eq!(house.get(&acme.viewer, &format!("devices/{DEVICE}")).await.json()["queue"], queue["items"]);
     house.post(&acme.viewer, &path, body.clone()).await.expect(403);
     let flushed = house.ask(&acme.admin, "DELETE", &path, None).await.expect(200).json();

@@ -97,9 +97,9 @@ fn everything_can_be_made_watched_and_commanded_from_a_shell() {
         assert!(std::time::Instant::now() < deadline, "the stream is never opened");
     }
     let sent = operator.says(&["downlink", "send", "first", "--port", "10", "--data", "0102"]);
-    assert!(!sent["id"].is_null(), "{sent}");
+    assert!(sent["id"].is_u64(), "{sent}");
     let queue = operator.says(&["downlink", "list", &device.eui()]);
-    assert_eq!(queue[0]["fport"], 10, "{queue}");
+    assert_eq!((&queue[0]["fport"], &queue[0]["id"]), (&json!(10), &sent["id"]), "{queue}");
 
     let mut gateway = Gateway::online(gateway_eui(1), system.gateways());
     gateway.hear(&device.uplink(1, &[7], Say::default()), Heard::default());

@@ -216,12 +216,16 @@ fn the_api_queues_lists_and_flushes_downlinks() {
     let mut socket = world.open(&world.stream(&json!({})));
     let path = format!("/api/v1/devices/{}/downlinks", device.eui());
     let first = world.api.post(&path, &json!({ "fport": 7, "data": "0102" }));
-    world.api.post(&path, &json!({ "fport": 8, "data": "03", "confirmed": true }));
+    let second = world.api.post(&path, &json!({ "fport": 8, "data": "03", "confirmed": true }));
     let sent = fetch(&mut gateway, &mut device, Say::default());
     gateway.tx_ack(&sent, "NONE");
     assert_eq!(device.downlink(&sent.phy).expect("for the device").payload, [1, 2]);
-    let id = first["id"].as_str().and_then(|id| id.parse::<u64>().ok()).expect("a number");
-    event(&mut socket, "downlink_sent", &json!(id));
+    // One number everywhere: in the API, in its lists and in streams.
+    assert!(first["id"].as_u64().is_some_and(|id| id < 1 << 53), "{first}");
+    event(&mut socket, "downlink_sent", &first["id"]);
+    let waiting = world.api.get(&path)["items"].clone();
+    assert_eq!(waiting[0]["id"], second["id"], "{waiting}");
+    assert_eq!(world.api.get(&format!("/api/v1/devices/{}", device.eui()))["queue"], waiting);
     world.api.delete(&path);
     gateway.hear(&device.uplink(1, &[0], Say::default()), Heard::default());
     assert!(gateway.transmission(SOON).is_none(), "the queue was flushed");

@@ -7,6 +7,7 @@ mod downlinks;
 mod durable;
 mod faults;
 mod foreign;
+mod logs;
 mod newcomer;
 mod oracle;
 mod steering;
