@@ -147,7 +147,7 @@ pub(crate) async fn import(
     Ok(response)
 }
 
-/// Writes what waits, on a thread that may block, and tells the dataplane.
+/// Writes what waits and tells the dataplane, on a thread that may block.
 async fn run(api: &Shared, batch: Batch, waiting: Vec<Row>) -> Result<(Batch, Vec<Row>), Problem> {
     let shared = Arc::clone(api);
     let (batch, rows) = blocking(move || {
@@ -160,9 +160,6 @@ async fn run(api: &Shared, batch: Batch, waiting: Vec<Row>) -> Result<(Batch, Ve
         Ok::<_, Problem>((batch, rows))
     })
     .await??;
-    if !batch.dry_run {
-        api.dataplane.committed(batch.summary.revision);
-    }
     Ok((batch, rows))
 }
 
@@ -212,6 +209,8 @@ impl Batch {
         match written {
             Ok(written) => {
                 self.summary.revision = written.revision;
+                // Here, not where the handler waits: whoever hangs up ends that, and what is stored must be told.
+                api.dataplane.committed(written.revision);
                 Ok(())
             }
             Err(problem) => {

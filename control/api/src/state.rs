@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use store::{Reader, Store, Writer};
+use store::{Reader, Store, Writer, Written};
 
 /// What the API is told at start.
 #[derive(Clone, Debug)]
@@ -65,9 +65,7 @@ impl Api {
         &self,
         f: impl FnOnce(&mut Writer<'_>) -> Result<T, Problem> + Send + 'static,
     ) -> Result<(T, Done), Problem> {
-        let store = Arc::clone(&self.store);
-        let written = blocking(move || store.write(f)).await??;
-        self.dataplane.committed(written.revision);
+        let written = self.commit(f).await?;
         let applied = self.dataplane.in_force(written.revision, self.options.patience).await == InForce::Yes;
         Ok((written.value, Done { revision: written.revision, applied }))
     }
@@ -77,10 +75,22 @@ impl Api {
         &self,
         f: impl FnOnce(&mut Writer<'_>) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        let store = Arc::clone(&self.store);
-        let written = blocking(move || store.write(f)).await??;
-        self.dataplane.committed(written.revision);
-        Ok(written.value)
+        Ok(self.commit(f).await?.value)
+    }
+
+    /// Writes to the store and tells the dataplane. Both happen on the thread that may block: a client that hangs up
+    /// ends this future, but not that thread, and what is stored must be told.
+    async fn commit<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut Writer<'_>) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<Written<T>, Problem> {
+        let (store, dataplane) = (Arc::clone(&self.store), Arc::clone(&self.dataplane));
+        blocking(move || {
+            let written = store.write(f)?;
+            dataplane.committed(written.revision);
+            Ok(written)
+        })
+        .await?
     }
 
     /// The revision that is in force everywhere.

@@ -10,6 +10,7 @@ use crate::options::Options;
 use crate::serve::{Tls, bind};
 use crate::stored::Stored;
 use api::Api;
+use api::dataplane::Dataplane;
 use model::{Compiler, Name, Role};
 use push::Limits;
 use std::future::Future;
@@ -89,7 +90,7 @@ async fn serve(options: &Options, store: Arc<Store>, tls: Option<Arc<rustls::Ser
     };
     let (dataplane, link) = DataplaneLink::start(settings, Stored(Arc::clone(&store)))
         .map_err(|error| format!("no thread can be started: {error}"))?;
-    tokio::spawn(housekeeping(Arc::clone(&store)));
+    tokio::spawn(housekeeping(Arc::clone(&store), Arc::clone(&dataplane)));
     let api = Api::new(
         store,
         dataplane,
@@ -141,13 +142,15 @@ fn signals() -> Result<impl Future<Output = ()>, String> {
     })
 }
 
-async fn housekeeping(store: Arc<Store>) {
+async fn housekeeping(store: Arc<Store>, dataplane: Arc<DataplaneLink>) {
     let mut interval = tokio::time::interval(HOUSEKEEPING);
     loop {
         interval.tick().await;
-        let store = Arc::clone(&store);
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || store.forget_removals()).await {
+        let keeper = Arc::clone(&store);
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || keeper.forget_removals()).await {
             tracing::warn!("the store's housekeeping failed: {error}");
         }
+        // Forgetting makes a revision too; and if ever one was not told, it is now.
+        dataplane.committed(store.revision());
     }
 }

@@ -1,8 +1,13 @@
 //! Every resource: made, read, changed, removed; and what is wrong with what is wrong.
 
 use super::House;
+use crate::dataplane::Dataplane;
+use axum::body::Body;
+use axum::http::Request;
 use serde_json::{Value, json};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 const DEVICE: &str = "70B3D57ED0000001";
 const GATEWAY: &str = "0016C001FF10A235";
@@ -377,5 +382,46 @@ async fn what_others_need_is_not_removed() {
     house.ask(&acme.admin, "DELETE", &format!("streams/{tap}"), None).await.expect(204);
     for path in &all {
         house.ask(&acme.admin, "DELETE", path, None).await.expect(204);
+    }
+}
+
+#[tokio::test]
+async fn a_write_is_told_although_nobody_waits_for_its_answer() {
+    let house = House::new();
+    let acme = house.tenant("Acme").await;
+    let request = |path: &str, kind: &str, body: String| {
+        let request =
+            Request::post(format!("/api/v1/{path}")).header("authorization", format!("Bearer {}", acme.admin));
+        request.header("content-type", kind).body(Body::from(body)).expect("a request")
+    };
+    let more = request("applications", "application/json", json!({"name": "More"}).to_string());
+    let import = request("devices/import", "application/x-ndjson", acme.otaa(DEVICE).to_string());
+    for request in [more, import] {
+        // Another writer holds the request up until its client has gone: a dropped future is all that hyper leaves.
+        let (begun, begins) = std::sync::mpsc::channel();
+        let (end, ends) = std::sync::mpsc::channel();
+        let store = Arc::clone(&house.store);
+        let holder = std::thread::spawn(move || {
+            store.write(|writer| {
+                writer.only_try();
+                begun.send(()).expect("somebody waits");
+                ends.recv().expect("an end");
+                Ok::<_, store::Error>(())
+            })
+        });
+        begins.recv().expect("a beginning");
+        let before = house.store.revision();
+        let waited = tokio::time::timeout(Duration::from_secs(1), house.send(request)).await;
+        assert!(waited.is_err(), "{waited:?}");
+        end.send(()).expect("it waits");
+        holder.join().expect("no panic").expect("nothing was kept");
+        for _ in 0..500 {
+            if house.store.revision() > before && house.dataplane.status().revision == house.store.revision() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(house.store.revision() > before, "it was written all the same");
+        assert_eq!(house.dataplane.status().revision, house.store.revision());
     }
 }
