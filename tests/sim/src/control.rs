@@ -1,19 +1,31 @@
 //! The control thread of a dataplane, as the simulator plays it: configuration down, records and answers up.
 //!
-//! Owns the configuration and what survives a power cut: the sessions' records. Goes through the same mailboxes as the
-//! real one; it is slow on purpose, so that the mailboxes' bounds are met.
+//! Owns the configuration, and the keeper of the journal, which it plays as well: what survives a power cut is what the
+//! virtual disk has. Goes through the same mailboxes as the real one; it is slow on purpose, so that their bounds are met.
 
-use base::Eui64;
+use crate::disk::SharedDisk;
+use crate::folder::Folder;
+use base::{Eui64, UnixMicros};
 use contract::v1;
 use driver::steering::slot_of;
+use journal::Wanted;
+use keeper::{Keeper, Recovered};
 use plan::{Config, Upsert};
-use session::{SessionRecord, lane_of_eui};
-use shard::{FromShard, Load, Mailbox, Report, ToShard, What, descriptors, shard_of_lane, shard_of_slot};
+use session::{DeviceState, lane_of_eui};
+use shard::{
+    FromShard, Group, Load, Mailbox, Report, ToShard, Trouble, What, descriptors, shard_of_lane, shard_of_slot,
+};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// Messages that a mailbox holds, each way. Few, so that it is sometimes full.
 const MAILBOX_CAPACITY: usize = 64;
+
+/// A checkpoint is made beyond this; small, so that there are some.
+const CHECKPOINT_BYTES: u64 = 512 << 10;
+
+/// A disk that fails now and then is asked this often.
+const RECOVERIES_MAX: usize = 1000;
 
 /// See the module.
 #[derive(Debug)]
@@ -23,7 +35,11 @@ pub struct Control {
     revision: u64,
     devices: BTreeMap<Eui64, Upsert>,
     gateways: BTreeMap<Eui64, Upsert>,
-    records: BTreeMap<Eui64, SessionRecord>,
+    folder: Folder,
+    /// Of the present life.
+    keeper: Option<Keeper<Folder>>,
+    /// Segments that could not be made yet.
+    wanted: Vec<(usize, Wanted)>,
     mailboxes: Vec<Mailbox>,
     backlog: Vec<VecDeque<ToShard>>,
     acknowledged: Vec<u64>,
@@ -44,14 +60,16 @@ pub struct Control {
 impl Control {
     /// A control thread without shards and with an empty configuration.
     #[must_use]
-    pub fn new(slot_key: u32) -> Self {
+    pub fn new(slot_key: u32, disk: &SharedDisk) -> Self {
         Self {
             slot_key,
             config: Config::default(),
             revision: 0,
             devices: BTreeMap::new(),
             gateways: BTreeMap::new(),
-            records: BTreeMap::new(),
+            folder: Folder::new(disk, "journal"),
+            keeper: None,
+            wanted: Vec::new(),
             mailboxes: Vec::new(),
             backlog: Vec::new(),
             acknowledged: Vec::new(),
@@ -66,23 +84,28 @@ impl Control {
     }
 
     /// Mailboxes for the shards of a new life, which will first be told everything.
-    pub fn start(&mut self, shard_count: usize) -> Vec<Mailbox> {
+    ///
+    /// Returns the epoch of the journal with them.
+    pub fn start(&mut self, shard_count: usize) -> (Vec<Mailbox>, u16) {
         let mailboxes: Vec<Mailbox> =
             (0..shard_count).map(|_| Mailbox::new(MAILBOX_CAPACITY, Arc::new(|| {}))).collect();
         self.mailboxes.clone_from(&mailboxes);
         self.backlog = (0..shard_count).map(|_| VecDeque::new()).collect();
         self.acknowledged = vec![0; shard_count];
         self.stopped = vec![false; shard_count];
+        self.wanted.clear();
+        let (recovered, states) = self.recover();
+        let epoch = recovered.epoch;
+        // As the real one does: devices, what is kept of them, the plan, and only then frames.
+        let devices: Vec<Upsert> = self.devices.values().cloned().collect();
+        devices.iter().for_each(|upsert| self.upsert(upsert));
+        let owed = self.restore(shard_count, &recovered, states);
         self.load();
-        let upserts: Vec<Upsert> = self.gateways.values().chain(self.devices.values()).cloned().collect();
-        upserts.iter().for_each(|upsert| self.upsert(upsert));
-        let records: Vec<SessionRecord> = self.records.values().cloned().collect();
-        for record in records {
-            // Whichever shard the device lives in takes it; the others do not know the device.
-            (0..shard_count).for_each(|shard| self.backlog[shard].push_back(ToShard::Restore(record.clone())));
-        }
+        owed.into_iter().for_each(|(shard, event)| self.backlog[shard].push_back(ToShard::Owed(event)));
+        let gateways: Vec<Upsert> = self.gateways.values().cloned().collect();
+        gateways.iter().for_each(|upsert| self.upsert(upsert));
         self.mark();
-        mailboxes
+        (mailboxes, epoch)
     }
 
     /// Changes the configuration, which must be good.
@@ -145,6 +168,9 @@ impl Control {
 
     /// Does a moment's work. Returns the shards to be woken.
     pub fn step(&mut self) -> Vec<usize> {
+        for (shard, wanted) in std::mem::take(&mut self.wanted) {
+            self.make(shard, wanted);
+        }
         let mut woken = Vec::new();
         for shard in 0..self.mailboxes.len() {
             while let Some(message) = self.mailboxes[shard].from.pop() {
@@ -172,7 +198,19 @@ impl Control {
                 assert!(mark > self.acknowledged[shard], "marks come in order");
                 self.acknowledged[shard] = mark;
             }
-            FromShard::Session(record) => drop(self.records.insert(record.dev_eui, record)),
+            FromShard::MakeSegment(wanted) => {
+                self.wanted.retain(|(other, _)| *other != shard);
+                self.make(shard, wanted);
+            }
+            FromShard::Sealed(info) => {
+                let keeper = self.keeper.as_mut().expect("it lives");
+                keeper.sealed(info);
+                if keeper.unfolded_bytes() > CHECKPOINT_BYTES {
+                    // What fails now is tried again with the next one.
+                    let _folded = keeper.checkpoint(&mut |_, _| ());
+                }
+                self.tell_catalog();
+            }
             FromShard::Reported(report) => {
                 for (descriptor, value) in descriptors().iter().zip(&report.values) {
                     *self.counters.entry((descriptor.family, descriptor.label)).or_default() += value;
@@ -192,8 +230,76 @@ impl Control {
             },
             FromShard::UpsertFull(eui) => panic!("the tables are large enough, also for {eui}"),
             FromShard::Stopped => self.stopped[shard] = true,
-            FromShard::Retired(_) | FromShard::Queried(_) | FromShard::Commanded(_) | FromShard::Flushed { .. } => {}
+            FromShard::CatalogRetired(_)
+            | FromShard::CursorsTaken(_)
+            | FromShard::Restored(_)
+            | FromShard::Retired(_)
+            | FromShard::Queried(_)
+            | FromShard::Commanded(_)
+            | FromShard::Flushed { .. } => {}
         }
+    }
+
+    /// Gives the shards what was kept. Returns the best copies that are owed.
+    fn restore(
+        &mut self,
+        shard_count: usize,
+        recovered: &Recovered,
+        states: Vec<DeviceState>,
+    ) -> Vec<(usize, Box<[u8]>)> {
+        for state in states {
+            // Whichever shard the device lives in takes it; the others do not know the device.
+            for backlog in &mut self.backlog {
+                if let Some(record) = &state.record {
+                    backlog.push_back(ToShard::Restore(record.clone()));
+                }
+                let queue = state.queue.iter().cloned();
+                queue.for_each(|downlink| backlog.push_back(ToShard::RestoreDownlink(downlink.into())));
+            }
+        }
+        let globals = recovered.globals();
+        let cursors = globals.cursors.iter();
+        let cursors: Vec<_> = cursors
+            .filter_map(|((stream, group), cursors)| Some((*stream, Group::from_bytes(group)?, cursors.clone())))
+            .collect();
+        self.backlog.iter_mut().for_each(|backlog| backlog.push_back(ToShard::Cursors(Box::new(cursors.clone()))));
+        let home = |lane| shard_of_lane(lane, shard_count);
+        globals.owed.values().map(|(lane, event)| (home(*lane), event.clone().into())).collect()
+    }
+
+    fn make(&mut self, shard: usize, wanted: Wanted) {
+        let keeper = self.keeper.as_mut().expect("it lives");
+        match keeper.make(wanted, UnixMicros(1)) {
+            Ok(()) => {
+                self.tell_catalog();
+                self.backlog[shard].push_back(ToShard::SegmentMade(wanted.name));
+            }
+            Err(_) => {
+                self.wanted.push((shard, wanted));
+                self.backlog[shard].push_back(ToShard::SegmentNotMade(Trouble::Failing));
+            }
+        }
+    }
+
+    fn tell_catalog(&mut self) {
+        let catalog = self.keeper.as_ref().expect("it lives").catalog().clone();
+        self.backlog.iter_mut().for_each(|backlog| backlog.push_back(ToShard::Catalog(Box::new(catalog.clone()))));
+    }
+
+    /// Finds what the last life left, however often the disk must be asked.
+    fn recover(&mut self) -> (Recovered, Vec<DeviceState>) {
+        for _ in 0..RECOVERIES_MAX {
+            let limits = keeper::Limits { bytes_max: 0, reserve_bytes: 0 };
+            let Ok((keeper, mut recovered)) = Keeper::recover(self.folder.clone(), limits) else { continue };
+            let mut states = Vec::new();
+            let read =
+                (0..64).all(|lane| keeper.recover_lane(&mut recovered, lane, |state| states.push(state)).is_ok());
+            if read {
+                self.keeper = Some(keeper);
+                return (recovered, states);
+            }
+        }
+        panic!("what is on the disk can be read in the end");
     }
 
     fn load(&mut self) {

@@ -70,6 +70,92 @@ impl Faults {
     }
 }
 
+/// What a disk does to those who trust it. The capacity and whether it may be written are the disk's own, for they change.
+#[derive(Clone, Copy, Debug)]
+pub struct DiskFaults {
+    /// A write fails (EIO), some of its bytes written.
+    pub write_error: u64,
+    /// A sync fails (EIO): some of the file is stored, and the rest is taken for clean.
+    pub sync_error: u64,
+    /// A read or an opening fails (EIO).
+    pub read_error: u64,
+    /// A write takes only some of what it is given, and goes on later.
+    pub short_write: u64,
+    /// A read gives fewer bytes than it could.
+    pub short_read: u64,
+    /// The kernel stores something that nobody asked it to, at a write.
+    pub write_back: u64,
+    /// A lie: a sync says that it is done, and nothing is stored.
+    pub lost_sync: u64,
+    /// A lie: a stored bit flips, at any operation.
+    pub flip_stored: u64,
+    /// A lie: a bit flips in memory, at any operation.
+    pub flip_cached: u64,
+    /// The least time that a write or a read takes.
+    pub delay_min: Duration,
+    /// The greatest; one that is cut short takes several.
+    pub delay_max: Duration,
+    /// The greatest time that a sync takes beyond that.
+    pub sync_delay_max: Duration,
+}
+
+impl DiskFaults {
+    /// Nothing fails; delays vary a little.
+    #[must_use]
+    pub const fn calm() -> Self {
+        Self {
+            write_error: 0,
+            sync_error: 0,
+            read_error: 0,
+            short_write: 0,
+            short_read: 0,
+            write_back: 0,
+            lost_sync: 0,
+            flip_stored: 0,
+            flip_cached: 0,
+            delay_min: Duration::from_micros(5),
+            delay_max: Duration::from_micros(50),
+            sync_delay_max: Duration::from_micros(300),
+        }
+    }
+
+    /// The same without lies: what is said to be stored is, and what is read is what was written.
+    #[must_use]
+    pub const fn honest(self) -> Self {
+        Self { lost_sync: 0, flip_stored: 0, flip_cached: 0, ..self }
+    }
+
+    /// A temper of its own for each seed. One in four lies.
+    #[must_use]
+    pub fn of(seed: u64) -> Self {
+        let mut random = SplitMix64::new(seed ^ 0xD15C);
+        let lies = random.below(4) == 0;
+        let mut up_to = |bound: u64| if random.below(3) == 0 { 0 } else { random.below(bound) };
+        let honest = Self {
+            write_error: up_to(30),
+            sync_error: up_to(30),
+            read_error: up_to(30),
+            short_write: up_to(500),
+            short_read: up_to(500),
+            write_back: up_to(500),
+            delay_min: Duration::from_micros(1 + up_to(100)),
+            delay_max: Duration::from_micros(101 + up_to(3000)),
+            sync_delay_max: Duration::from_micros(1 + up_to(20_000)),
+            ..Self::calm()
+        };
+        if !lies {
+            return honest;
+        }
+        Self { lost_sync: up_to(200), flip_stored: up_to(10), flip_cached: up_to(10), ..honest }
+    }
+
+    /// Whether a disk of this temper may lie, so that nothing it said can be held against its owner.
+    #[must_use]
+    pub const fn may_lie(&self) -> bool {
+        self.lost_sync > 0 || self.flip_stored > 0 || self.flip_cached > 0
+    }
+}
+
 /// Whether something with this chance happens now.
 pub(crate) fn strikes(random: &mut SplitMix64, chance: u64) -> bool {
     random.below(1024) < chance

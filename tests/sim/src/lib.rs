@@ -1,7 +1,7 @@
 //! The simulator: shards, gateways, devices and consumers in virtual time on one thread, from a seed.
 //!
 //! Owns a virtual network with loss, duplication, reordering, short reads, stalled readers, resets, refused buffers and
-//! restarts, and `driver::Driver` over it. The same seed gives the same history, whose hash is the trace; a failure says
+//! restarts, a virtual disk that fills, fails, lies and loses power, and `driver::Driver` over both. The same seed gives the same history, whose hash is the trace; a failure says
 //! its seed, and the seed becomes a test.
 //!
 //! ```text
@@ -10,7 +10,11 @@
 
 mod consumer;
 mod control;
+mod disk;
 mod faults;
+mod file;
+mod folder;
+mod inode;
 mod laws;
 mod machine;
 mod network;
@@ -19,7 +23,11 @@ mod world;
 
 pub use consumer::{Consumer, Received, Temper};
 pub use control::Control;
-pub use faults::Faults;
+pub use disk::{Disk, DiskTally, Lie, SharedDisk};
+pub use faults::{DiskFaults, Faults};
+pub use file::FileSizes;
+pub use folder::Folder;
+pub use inode::SECTOR_BYTES;
 pub use laws::hold;
 pub use machine::{Machine, Sizes};
 pub use network::{HostIndex, Network, Shared, StreamId, Tally};

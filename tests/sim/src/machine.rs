@@ -1,15 +1,17 @@
-//! The simulated machine: `driver::Driver` over the virtual network.
+//! The simulated machine: `driver::Driver` over the virtual network and, if it is given one, a virtual disk.
 //!
 //! Owns a host's buffers, its table of connections and what it was asked for; the network owns time. A turn never blocks:
 //! where a real driver would sleep, this one tells the network until when, and the world goes on with someone else.
 //! It is as strict as the real one about whose sockets and connections are used, and kinder about nothing.
 
+use crate::disk::SharedDisk;
 use crate::faults::strikes;
+use crate::file::{FileSizes, Files};
 use crate::network::{HostIndex, Network, Shared};
 use crate::stream::{Ended, Mark, Way};
 use base::mix::SplitMix64;
 use base::{Monotonic, UnixMicros};
-use driver::{Access, Busy, Completion, Connection, Driver, End, File, Lease, Limits, Socket};
+use driver::{Access, Busy, Completion, Connection, Driver, End, File, FileFault, Lease, Limits, Socket};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -40,29 +42,39 @@ pub struct Sizes {
 
 /// Buffers of one kind, and which are at home.
 #[derive(Debug)]
-struct Pool {
+pub(crate) struct Pool {
     kind: u32,
-    buffers: Vec<Box<[u8]>>,
-    free: Vec<u32>,
+    pub(crate) buffers: Vec<Box<[u8]>>,
+    pub(crate) free: Vec<u32>,
 }
 
 const KIND_SHIFT: u32 = 28;
 const DATAGRAMS: u32 = 0;
 const STREAMS: u32 = 1;
 const OUTPUT: u32 = 2;
+pub(crate) const FILES: u32 = 3;
 
 impl Pool {
-    fn new(kind: u32, count: u32, bytes: u32) -> Self {
+    pub(crate) fn new(kind: u32, count: u32, bytes: u32) -> Self {
         let buffers = (0..count).map(|_| vec![0; bytes as usize].into()).collect();
         Self { kind, buffers, free: (0..count).collect() }
     }
 
-    fn lend(&mut self, len: u32) -> Option<Lease> {
-        let index = self.free.pop()?;
-        Some(Lease { index: self.kind << KIND_SHIFT | index, len })
+    pub(crate) fn lend(&mut self, len: u32) -> Option<Lease> {
+        let index = self.take()?;
+        Some(self.lease(index, len))
     }
 
-    fn give(&mut self, index: u32) {
+    /// A buffer for the machine itself; once it is filled, [`Pool::lease`] lends it.
+    pub(crate) fn take(&mut self) -> Option<u32> {
+        self.free.pop()
+    }
+
+    pub(crate) const fn lease(&self, index: u32, len: u32) -> Lease {
+        Lease { index: self.kind << KIND_SHIFT | index, len }
+    }
+
+    pub(crate) fn give(&mut self, index: u32) {
         assert!(!self.free.contains(&index), "a buffer comes back once");
         self.free.push(index);
     }
@@ -108,6 +120,7 @@ pub struct Machine {
     pools: [Pool; 3],
     places: Vec<Place>,
     vacant: Vec<u32>,
+    files: Option<Files>,
     batch: VecDeque<Completion>,
     /// Something waits for a buffer to come back.
     starved: bool,
@@ -136,12 +149,27 @@ impl Machine {
             ],
             places: (0..sizes.connection_count).map(|_| Place::default()).collect(),
             vacant: (0..sizes.connection_count).rev().collect(),
+            files: None,
             batch: VecDeque::new(),
             starved: false,
             random: SplitMix64::new(seed),
             now,
             unix,
         }
+    }
+
+    /// Gives it a disk, which other hosts may share. Whoever drops the machine ends its process: `Disk::kill`.
+    #[must_use]
+    pub fn with_files(mut self, disk: &SharedDisk, sizes: FileSizes) -> Self {
+        self.files = Some(Files::new(disk, self.host, sizes));
+        self
+    }
+
+    /// File buffers that are lent or in flight, and files that are open.
+    #[must_use]
+    pub fn files_held(&self) -> (usize, usize) {
+        let held = |files: &Files| (files.pool.buffers.len() - files.pool.free.len(), files.open_count());
+        self.files.as_ref().map_or((0, 0), held)
     }
 
     /// Buffers that are lent or in flight: datagrams', streams', output.
@@ -164,6 +192,11 @@ impl Machine {
 
     fn gather(&mut self, network: &mut Network) -> bool {
         let mut more = false;
+        if let Some(files) = &mut self.files {
+            let known = self.batch.len();
+            files.gather(network.now(), &mut self.batch);
+            self.batch.iter().skip(known).for_each(|completion| network.note(&digest(completion)));
+        }
         while let Some((socket, count)) = network.host(self.host).overrun.pop_front() {
             self.batch.push_back(Completion::Overrun { socket, count });
         }
@@ -330,18 +363,54 @@ impl Machine {
         let host = self.host;
         self.network.borrow_mut().poke(host);
     }
+
+    fn woken_at(&mut self, at: Monotonic) {
+        self.network.borrow_mut().poke_at(self.host, at);
+    }
+
+    fn files(&mut self) -> &mut Files {
+        self.files.as_mut().expect("a machine with a disk")
+    }
+
+    fn pool(&mut self, lease: &Lease) -> &mut Pool {
+        match lease.index >> KIND_SHIFT {
+            FILES => &mut self.files().pool,
+            kind => &mut self.pools[kind as usize],
+        }
+    }
+}
+
+/// What the trace keeps of a completion.
+fn digest(completion: &Completion) -> [u8; 8] {
+    let (kind, file, word) = match completion {
+        Completion::Opened { file, outcome } => (1, file, outcome.err().unwrap_or(0)),
+        Completion::Written { file, outcome } => match outcome {
+            Ok(()) => (2, file, 0),
+            Err(FileFault::Write(errno)) => (3, file, *errno),
+            Err(FileFault::Sync(errno)) => (4, file, *errno),
+        },
+        Completion::Read { file, outcome: Ok(lease), .. } => (5, file, lease.len as i32),
+        Completion::Read { file, outcome: Err(errno), .. } => (6, file, *errno),
+        Completion::FileClosed { file } => (7, file, 0),
+        other => unreachable!("not of a file: {other:?}"),
+    };
+    let [low, high] = file.generation.to_le_bytes();
+    let [a, b, c, d] = word.to_le_bytes();
+    [kind ^ low, file.index as u8 ^ high, low, high, a, b, c, d]
 }
 
 impl Driver for Machine {
     fn limits(&self) -> Limits {
+        let none = FileSizes { count: 0, buffer_bytes: 0, buffer_count: 0 };
+        let files = self.files.as_ref().map_or(none, |files| files.sizes);
         Limits {
             connection_count: self.sizes.connection_count,
             receive_bytes: self.sizes.receive_bytes,
             output_bytes: self.sizes.output_bytes,
             output_count: self.sizes.output_count,
-            file_count: 0,
-            file_buffer_bytes: 0,
-            file_buffer_count: 0,
+            file_count: files.count,
+            file_buffer_bytes: files.buffer_bytes,
+            file_buffer_count: files.buffer_count,
         }
     }
 
@@ -367,7 +436,8 @@ impl Driver for Machine {
         let more = self.gather(&mut network);
         (self.now, self.unix) = (network.now(), network.unix());
         if self.batch.is_empty() && !more && until > self.now && quiet() {
-            network.sleep(self.host, until);
+            let due = self.files.as_ref().map_or(Monotonic::NEVER, Files::next_due);
+            network.sleep(self.host, until.min(due));
         } else {
             network.run_on(self.host);
         }
@@ -386,12 +456,11 @@ impl Driver for Machine {
     }
 
     fn bytes(&mut self, lease: &Lease) -> &mut [u8] {
-        let pool = &mut self.pools[(lease.index >> KIND_SHIFT) as usize];
-        &mut pool.buffers[(lease.index & 0xFFFF) as usize][..lease.len as usize]
+        &mut self.pool(lease).buffers[(lease.index & 0xFFFF) as usize][..lease.len as usize]
     }
 
     fn release(&mut self, lease: Lease) {
-        self.pools[(lease.index >> KIND_SHIFT) as usize].give(lease.index & 0xFFFF);
+        self.pool(&lease).give(lease.index & 0xFFFF);
         if core::mem::take(&mut self.starved) {
             self.woken();
         }
@@ -454,24 +523,42 @@ impl Driver for Machine {
         self.woken();
     }
 
-    fn open(&mut self, _name: &str, _access: Access) -> Result<File, Busy> {
-        Err(Busy)
+    fn open(&mut self, name: &str, access: Access) -> Result<File, Busy> {
+        let now = self.network.borrow().now();
+        let files = self.files.as_mut().ok_or(Busy)?;
+        let (file, due) = files.open(name, access, now)?;
+        self.woken_at(due);
+        Ok(file)
     }
 
     fn file_buffer(&mut self) -> Result<Lease, Busy> {
-        Err(Busy)
+        if self.files.is_none() || self.network.borrow_mut().refuses(self.host) {
+            return Err(Busy);
+        }
+        self.files().buffer()
     }
 
-    fn write(&mut self, file: File, _offset: u64, _lease: Lease, _count: usize, _sync: bool) {
-        unreachable!("{file:?} was not opened here")
+    fn write(&mut self, file: File, offset: u64, lease: Lease, count: usize, sync: bool) {
+        assert!(lease.index >> KIND_SHIFT == FILES, "what is written is a file buffer");
+        let now = self.network.borrow().now();
+        let due = self.files().write(file, offset, lease.index & 0xFFFF, count, sync, now);
+        self.woken_at(due);
     }
 
-    fn read(&mut self, file: File, _offset: u64, _count: usize) -> Result<(), Busy> {
-        unreachable!("{file:?} was not opened here")
+    fn read(&mut self, file: File, offset: u64, count: usize) -> Result<(), Busy> {
+        if self.network.borrow_mut().refuses(self.host) {
+            return Err(Busy);
+        }
+        let now = self.network.borrow().now();
+        let due = self.files().read(file, offset, count, now)?;
+        self.woken_at(due);
+        Ok(())
     }
 
     fn close_file(&mut self, file: File) {
-        unreachable!("{file:?} was not opened here")
+        let now = self.network.borrow().now();
+        let due = self.files().close(file, now);
+        self.woken_at(due);
     }
 
     fn wake(&mut self, peer: HostIndex) {

@@ -337,6 +337,11 @@ impl Network {
         at
     }
 
+    /// As [`Network::poke`], at this time.
+    pub(crate) fn poke_at(&mut self, host: HostIndex, at: Monotonic) {
+        self.later(at.max(self.now), What::Poke(host));
+    }
+
     /// Makes up a refusal; the asker is woken to ask again, as if another's completion had come.
     pub(crate) fn refuses(&mut self, host: HostIndex) -> bool {
         let refused = strikes(&mut self.random, self.faults.busy);

@@ -10,7 +10,9 @@
 
 use crate::consumer::{Consumer, Temper};
 use crate::control::Control;
-use crate::faults::Faults;
+use crate::disk::{Disk, SharedDisk};
+use crate::faults::{DiskFaults, Faults};
+use crate::file::FileSizes;
 use crate::machine::{Machine, Sizes};
 use crate::network::{Network, Shared, Tally};
 use base::mix::{SplitMix64, mix64};
@@ -20,7 +22,7 @@ use contract::v1::change::Body;
 use fleet::{Activation, DeviceConfig, DeviceEvent, Fleet, GatewayConfig, Input, Link, Output, Socket, Traffic};
 use lorawan::{AesKey, DevAddr, MacVersion, Region, SessionKeys};
 use sha2::{Digest, Sha256};
-use shard::{Options, Shard, fabric, shard_of_slot};
+use shard::{JournalOptions, Options, Shard, fabric, shard_of_slot};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -40,6 +42,8 @@ pub struct Story {
     pub span: Duration,
     /// The weather.
     pub faults: Faults,
+    /// The disk's.
+    pub disk: DiskFaults,
     /// Frames of a hundred that the air swallows.
     pub radio_loss_percent: u8,
     /// How often the power is cut.
@@ -62,6 +66,7 @@ impl Story {
             devices: 3 + random.below(12) as usize,
             span: Duration::from_secs(25 + random.below(20)),
             faults: if calm { Faults::calm() } else { Faults::of(mix64(seed)) },
+            disk: if calm { DiskFaults::calm() } else { DiskFaults::of(mix64(seed)).honest() },
             radio_loss_percent: if calm { 0 } else { random.below(20) as u8 },
             power_cuts: if calm || random.below(3) > 0 { 0 } else { 1 + random.below(2) },
             plan_changes: random.below(2) == 0,
@@ -171,6 +176,15 @@ const SIZES: Sizes = Sizes {
     output_count: 5,
 };
 
+const FILES: FileSizes = FileSizes { count: 8, buffer_bytes: JOURNAL.batch_bytes as u32, buffer_count: 3 };
+
+/// Small, so that segments end.
+const JOURNAL: journal::Limits =
+    journal::Limits { segment_bytes: 160 << 10, tail_bytes: 264 << 10, batch_bytes: 136 << 10 };
+
+/// More than any story fills.
+const DISK_BYTES: u64 = 256 << 20;
+
 /// A story being told.
 struct World {
     story: Story,
@@ -188,6 +202,8 @@ struct World {
     downlink_due: Monotonic,
     change_due: Monotonic,
     changed: bool,
+    /// One for all hosts: they are shards of one process.
+    disk: SharedDisk,
     cuts: Vec<Monotonic>,
     power_back: Monotonic,
     held_bytes_max: usize,
@@ -222,12 +238,14 @@ impl World {
         let network = Network::new(story.seed, story.faults, shards, SLOT_KEY, |slot| shard_of_slot(slot, shards));
         let now = network.borrow().now();
         let epoch = UnixMicros(network.borrow().unix().0 - now.0 / 1_000);
+        let disk = Disk::new(story.seed, story.disk, DISK_BYTES);
         let mut world = Self {
             story,
             random: SplitMix64::new(mix64(story.seed ^ 0x0A11)),
             network,
             shards: Vec::new(),
-            control: Control::new(SLOT_KEY),
+            control: Control::new(SLOT_KEY, &disk),
+            disk,
             fleet: Fleet::new(mix64(story.seed ^ 0xF1EE7), epoch),
             consumers: Vec::new(),
             sent: BTreeMap::new(),
@@ -288,7 +306,7 @@ impl World {
 
     fn power_up(&mut self) {
         let count = self.story.shards;
-        let mailboxes = self.control.start(count);
+        let (mailboxes, epoch) = self.control.start(count);
         let network = session::Limits {
             device_count_max: 64,
             pending_count_max: 64,
@@ -305,7 +323,7 @@ impl World {
             .zip(mailboxes)
             .enumerate()
             .map(|(index, (ports, mailbox))| {
-                let machine = Machine::start(&self.network, index, SIZES);
+                let machine = Machine::start(&self.network, index, SIZES).with_files(&self.disk, FILES);
                 let options = Options {
                     index,
                     slot_key: SLOT_KEY,
@@ -315,6 +333,7 @@ impl World {
                     tls: None,
                     plain_listeners: 1,
                     echo: false,
+                    journal: Some(JournalOptions { epoch, limits: JOURNAL }),
                 };
                 Some(Shard::new(machine, options, ports, mailbox))
             })
@@ -527,6 +546,12 @@ impl World {
                     self.network.borrow_mut().kill(host);
                 }
                 self.shards.clear();
+                // The power goes, or only the process: then the kernel keeps what was written.
+                if self.random.below(2) == 0 {
+                    self.disk.borrow_mut().power_cut();
+                } else {
+                    (0..self.story.shards).for_each(|host| self.disk.borrow_mut().kill(host));
+                }
                 self.power_back = now.after(Duration::from_millis(50 + self.random.below(3000)));
             }
         }
