@@ -36,7 +36,7 @@ pub struct UplinkBody<'a> {
 impl UplinkBody<'_> {
     /// Writes the body; says how many bytes.
     pub fn write(&self, out: &mut [u8; BODY_BYTES_MAX]) -> usize {
-        let flags = u8::from(self.event.is_some()) * FLAG_EVENT | u8::from(self.owes_best) * FLAG_OWES_BEST;
+        let flags = (u8::from(self.event.is_some()) * FLAG_EVENT) | (u8::from(self.owes_best) * FLAG_OWES_BEST);
         out[..4].copy_from_slice(&[flags, 0, 0, 0]);
         out[4..UPLINK_HEAD_BYTES].copy_from_slice(&self.advance.to_wire());
         let Some(event) = &self.event else { return UPLINK_HEAD_BYTES };

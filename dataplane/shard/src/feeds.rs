@@ -320,6 +320,11 @@ impl Feeds {
         self.deadline = deadline;
     }
 
+    /// Feeds have something to do at this time, whatever they say themselves.
+    pub(crate) fn again_at(&mut self, at: Monotonic) {
+        self.deadline = self.deadline.min(at);
+    }
+
     /// A feed that waits for the reader, the first one behind `after`.
     pub(crate) fn waiting(&self, after: usize) -> Option<usize> {
         let count = self.table.len();

@@ -267,7 +267,7 @@ impl Keeping {
     }
 
     /// A file was opened, or not. False if it is none of ours.
-    pub(crate) fn opened(&mut self, file: File, outcome: Result<(), i32>) -> bool {
+    pub(crate) fn opened<D: Driver>(&mut self, driver: &mut D, file: File, outcome: Result<(), i32>) -> bool {
         let Some(place) = self.open.iter_mut().find(|open| open.is_some_and(|open| open.file == file)) else {
             return false;
         };
@@ -278,6 +278,10 @@ impl Keeping {
                 self.asked = None;
                 if self.log.ready(open.name) {
                     self.trouble = None;
+                } else {
+                    // A write has failed meanwhile: another one is wanted in its place.
+                    driver.close_file(file);
+                    *place = None;
                 }
             }
             Err(errno) => {

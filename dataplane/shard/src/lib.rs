@@ -222,7 +222,7 @@ impl<D: Driver> Shard<D> {
                 self.datagram(socket, source, lease, truncated, now);
             }
             Completion::Opened { file, outcome } => {
-                if !self.keeping.as_mut().is_some_and(|keeping| keeping.opened(file, outcome)) {
+                if !self.keeping.as_mut().is_some_and(|keeping| keeping.opened(&mut self.driver, file, outcome)) {
                     self.with_feeds(now, |feeds, driver, ground| feeds.opened(driver, file, outcome, ground));
                 }
             }

@@ -10,8 +10,13 @@
 use crate::feeds::{Feeds, Ground};
 use crate::keeping::{FOLDER, path_of};
 use crate::metrics::{Done, Drop};
+use base::Monotonic;
 use driver::{Access, Driver, File, Lease};
 use journal::{Header, NAME_BYTES, Part, Position, Scan, SegmentName, Step};
+use std::time::Duration;
+
+/// Between two attempts at a disk that fails.
+const RETRY: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Copy, Debug)]
 struct Open {
@@ -38,17 +43,22 @@ pub(crate) struct Reader {
     open: Option<Open>,
     serving: Option<Serving>,
     last: usize,
+    /// Not before this: the disk failed just now.
+    retry_at: Monotonic,
 }
 
 impl Reader {
     pub(crate) const fn new(shard: u8) -> Self {
-        Self { shard, scan: None, open: None, serving: None, last: 0 }
+        Self { shard, scan: None, open: None, serving: None, last: 0, retry_at: Monotonic(0) }
     }
 }
 
 impl Feeds {
     /// Sees that a feed that wants to read does.
     pub(crate) fn go_on_reading<D: Driver>(&mut self, driver: &mut D, ground: &mut Ground<'_>) {
+        if ground.now.monotonic < self.reader.retry_at {
+            return self.again_at(self.reader.retry_at);
+        }
         if self.reader.serving.is_none() {
             let Some(feed) = self.waiting(self.reader.last) else { return };
             self.reader.last = feed;
@@ -136,21 +146,28 @@ impl Feeds {
             }
             return;
         };
-        if outcome.is_ok() {
-            open.ready = true;
-            return;
+        match outcome {
+            Ok(()) => open.ready = true,
+            Err(errno) => {
+                self.reader.open = None;
+                self.failed(errno, ground);
+            }
         }
-        self.reader.open = None;
-        self.give_up(ground);
     }
 
-    /// A segment cannot be read: what it holds is lost to the feeds, and the others go on.
-    fn give_up(&mut self, ground: &mut Ground<'_>) {
+    /// A segment cannot be read. One that is gone is lost to the feeds, and they go on behind it; a disk that fails is
+    /// asked again.
+    fn failed(&mut self, errno: i32, ground: &mut Ground<'_>) {
+        const ENOENT: i32 = 2;
         ground.counters.drops.count(Drop::SegmentUnreadable);
-        if let Some(serving) = self.reader.serving.take() {
+        let Some(serving) = self.reader.serving.take() else { return };
+        if errno == ENOENT {
             let end = serving.part.info.name.position(serving.part.extent.until);
-            self.read_up_to(serving.feed, end, ground);
+            return self.read_up_to(serving.feed, end, ground);
         }
+        self.reader.retry_at = ground.now.monotonic.after(RETRY);
+        self.read_no_more(serving.feed);
+        self.again_at(self.reader.retry_at);
     }
 
     /// A piece was read, or not.
@@ -170,9 +187,9 @@ impl Feeds {
         };
         let lease = match outcome {
             Ok(lease) => lease,
-            Err(_) => {
+            Err(errno) => {
                 self.reader.scan = Some(scan);
-                return self.give_up(ground);
+                return self.failed(errno, ground);
             }
         };
         ground.counters.done.count(Done::SegmentReads);

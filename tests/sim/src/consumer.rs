@@ -58,9 +58,13 @@ pub struct Consumer {
     pub received: Vec<Received>,
     /// Connections so far.
     pub connections: u32,
+    /// Whether it acknowledges what it gets, as consumers of durable streams do.
+    pub acknowledges: bool,
     /// Close codes it was sent.
     pub close_codes: Vec<u16>,
     returns: bool,
+    /// Messages of this connection that are numbered.
+    numbered: u64,
     stream: Option<StreamId>,
     phase: Phase,
     input: Vec<u8>,
@@ -84,8 +88,10 @@ impl Consumer {
             temper,
             received: Vec::new(),
             connections: 0,
+            acknowledges: false,
             close_codes: Vec::new(),
             returns: true,
+            numbered: 0,
             stream: None,
             phase: Phase::Gone,
             input: Vec::new(),
@@ -163,6 +169,7 @@ impl Consumer {
         let stream = network.connect(self.address, Listener(0));
         self.stream = Some(stream);
         self.phase = Phase::Upgrading;
+        self.numbered = 0;
         self.input.clear();
         self.output = format!(
             "GET /?token={} HTTP/1.1\r\nHost: trunkline.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -222,6 +229,19 @@ impl Consumer {
             OPCODE_TEXT => {
                 let message: Value = serde_json::from_slice(payload).expect("a message is JSON");
                 assert!(message.is_object(), "one object per message: {message}");
+                if self.acknowledges && message.get("Id").is_some() && message["Event"] != "accepted" {
+                    self.numbered += 1;
+                    // Some at once, some with later ones, some never on this connection.
+                    let said = match random.below(4) {
+                        0 => Some(format!(r#"{{"AckThrough":{}}}"#, self.numbered)),
+                        1 => Some(format!(r#"{{"Ack":{}}}"#, message["Id"])),
+                        2 => Some(format!(r#"{{"Ack":{}}}"#, self.numbered)),
+                        _ => None,
+                    };
+                    if let Some(said) = said {
+                        self.say(&said, random);
+                    }
+                }
                 self.received.push(Received { connection: self.connections, message });
             }
             OPCODE_PING => self.frame(OPCODE_PONG, payload, random),

@@ -8,14 +8,14 @@ use crate::folder::Folder;
 use base::{Eui64, UnixMicros};
 use contract::v1;
 use driver::steering::slot_of;
-use journal::Wanted;
-use keeper::{Keeper, Recovered};
+use journal::{Position, Wanted};
+use keeper::{Keeper, Query, Recovered};
 use plan::{Config, Upsert};
 use session::{DeviceState, lane_of_eui};
 use shard::{
     FromShard, Group, Load, Mailbox, Report, ToShard, Trouble, What, descriptors, shard_of_lane, shard_of_slot,
 };
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Messages that a mailbox holds, each way. Few, so that it is sometimes full.
@@ -297,6 +297,24 @@ impl Control {
             if read {
                 self.keeper = Some(keeper);
                 return (recovered, states);
+            }
+        }
+        panic!("what is on the disk can be read in the end");
+    }
+
+    /// Every uplink that the journal has, read as the next life would.
+    #[must_use]
+    pub fn journaled(&mut self) -> BTreeSet<(Eui64, u32)> {
+        let _found = self.recover();
+        let all = Query { from: UnixMicros(0), to: UnixMicros(0), device: None, after: Position::ZERO, limit: usize::MAX };
+        for _ in 0..RECOVERIES_MAX {
+            let mut uplinks = BTreeSet::new();
+            let keeper = self.keeper.as_ref().expect("just found");
+            let read = keeper.history(&all, |event| event.kind == event::Kind::Uplink, |_, event| {
+                uplinks.insert((event.dev_eui, event.fcnt));
+            });
+            if read.is_ok() {
+                return uplinks;
             }
         }
         panic!("what is on the disk can be read in the end");

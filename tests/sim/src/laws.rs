@@ -42,6 +42,7 @@ pub fn hold(history: &History) {
         }
     }
     downlinks_are_as_asked(history, seed);
+    what_was_accepted_is_delivered(history, seed);
     losses_are_counted(history, seed);
     bounds_hold(history, seed);
     wakes_are_not_lost(history, seed);
@@ -138,6 +139,24 @@ fn downlinks_end_once(history: &History, consumer: &Consumer, who: &str) {
     }
 }
 
+/// Every uplink that its device was told was taken has come out of the durable stream, whatever failed meanwhile.
+fn what_was_accepted_is_delivered(history: &History, seed: u64) {
+    let durable = history.consumers.iter().filter(|consumer| consumer.acknowledges);
+    let delivered: BTreeSet<(Eui64, u32)> = durable
+        .flat_map(|consumer| &consumer.received)
+        .filter_map(|received| told(&received.message))
+        .map(|uplink| (uplink.dev_eui, uplink.fcnt))
+        .collect();
+    let lost: Vec<_> = history.acknowledged.difference(&delivered).collect();
+    let unkept: Vec<_> = history.acknowledged.difference(&history.journaled).collect();
+    assert!(unkept.is_empty(), "seed {seed}: acknowledged and not in the journal: {unkept:?}");
+    let counted: Vec<_> = history.control.counters.iter().filter(|(_, value)| **value > 0).collect();
+    assert!(lost.is_empty(), "seed {seed}: acknowledged and never delivered: {lost:?}; {counted:?}");
+    if history.story.is_calm() {
+        assert!(!history.acknowledged.is_empty(), "seed {seed}: some are acknowledged");
+    }
+}
+
 /// What devices heard was asked for, for that device.
 fn downlinks_are_as_asked(history: &History, seed: u64) {
     for (dev_eui, payload) in history.heard.iter().filter(|(_, payload)| !payload.is_empty()) {
@@ -202,7 +221,10 @@ fn losses_are_counted(history: &History, seed: u64) {
     if history.story.is_calm() {
         let joined = control.counter("lorawan_done", "joins");
         assert!(joined > 0 || history.story.devices < 2, "seed {seed}: devices join");
-        assert!(uplinks > 0 && arrived_everywhere(history), "seed {seed}: {uplinks} uplinks, {tally:?}");
+        let prompt: Vec<_> = (STREAMS.iter().zip(&history.consumers))
+            .map(|(stream, consumer)| (stream.token, consumer.connections, consumer.received.len()))
+            .collect();
+        assert!(uplinks > 0 && arrived_everywhere(history), "seed {seed}: {uplinks} uplinks, {prompt:?}, {tally:?}");
     }
 }
 

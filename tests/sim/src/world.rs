@@ -23,7 +23,7 @@ use fleet::{Activation, DeviceConfig, DeviceEvent, Fleet, GatewayConfig, Input, 
 use lorawan::{AesKey, DevAddr, MacVersion, Region, SessionKeys};
 use sha2::{Digest, Sha256};
 use shard::{JournalOptions, Options, Shard, fabric, shard_of_slot};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -111,6 +111,10 @@ pub struct History {
     pub sent: BTreeMap<(Eui64, u32), Vec<Sent>>,
     /// Downlinks that devices took: device, payload.
     pub heard: Vec<(Eui64, Vec<u8>)>,
+    /// Uplinks that devices were told were taken.
+    pub acknowledged: BTreeSet<(Eui64, u32)>,
+    /// Uplinks that the journal has at the end.
+    pub journaled: BTreeSet<(Eui64, u32)>,
     /// Downlinks by the consumer's own id.
     pub asked: BTreeMap<String, Asked>,
     /// Consumers, in the order of [`STREAMS`] and then the others.
@@ -148,7 +152,7 @@ pub struct StreamOfStory {
 }
 
 /// The streams of every story. Consumer `n` of a history listens to stream `n`.
-pub const STREAMS: [StreamOfStory; 7] = [
+pub const STREAMS: [StreamOfStory; 8] = [
     StreamOfStory { token: "operator", level: v1::Level::Operator, copies: v1::Copies::First, kept: true },
     StreamOfStory { token: "first", level: v1::Level::Application, copies: v1::Copies::First, kept: true },
     StreamOfStory { token: "all", level: v1::Level::Application, copies: v1::Copies::All, kept: true },
@@ -156,7 +160,11 @@ pub const STREAMS: [StreamOfStory; 7] = [
     StreamOfStory { token: "tenant", level: v1::Level::Tenant, copies: v1::Copies::First, kept: false },
     StreamOfStory { token: "gateway", level: v1::Level::Gateway, copies: v1::Copies::All, kept: false },
     StreamOfStory { token: "device", level: v1::Level::Device, copies: v1::Copies::First, kept: false },
+    StreamOfStory { token: DURABLE, level: v1::Level::Application, copies: v1::Copies::First, kept: false },
 ];
+
+/// The durable stream's token.
+pub(crate) const DURABLE: &str = "durable";
 
 /// The stream that comes and goes.
 const CHANGING: usize = 6;
@@ -168,7 +176,7 @@ const EU868: u32 = 1;
 const QUEUE_BLOCKS: usize = 48;
 
 const SIZES: Sizes = Sizes {
-    connection_count: 12,
+    connection_count: 16,
     receive_bytes: 2048,
     receive_count: 8,
     datagram_count: 16,
@@ -196,6 +204,7 @@ struct World {
     consumers: Vec<Consumer>,
     sent: BTreeMap<(Eui64, u32), Vec<Sent>>,
     heard: Vec<(Eui64, Vec<u8>)>,
+    acknowledged: BTreeSet<(Eui64, u32)>,
     asked: BTreeMap<String, Asked>,
     devices: Vec<Eui64>,
     control_due: Monotonic,
@@ -250,6 +259,7 @@ impl World {
             consumers: Vec::new(),
             sent: BTreeMap::new(),
             heard: Vec::new(),
+            acknowledged: BTreeSet::new(),
             asked: BTreeMap::new(),
             devices: Vec::new(),
             control_due: now,
@@ -408,11 +418,14 @@ impl World {
     fn add_consumers(&mut self) {
         let mut add = |token: &str, temper: Temper| {
             let address = SocketAddr::from(([10, 2, 0, self.consumers.len() as u8], 40_000));
-            self.consumers.push(Consumer::new(address, token, temper));
+            let mut consumer = Consumer::new(address, token, temper);
+            consumer.acknowledges = token == DURABLE;
+            self.consumers.push(consumer);
         };
         for stream in STREAMS {
             let temper = match self.random.below(3) {
                 _ if stream.kept => Temper::Prompt,
+                _ if stream.token == DURABLE => Temper::Fickle,
                 0 => Temper::Prompt,
                 1 => Temper::Slow,
                 _ => Temper::Fickle,
@@ -509,6 +522,7 @@ impl World {
                 }
             }
             DeviceEvent::Received { fport: Some(_), payload, .. } => self.heard.push((dev_eui, payload)),
+            DeviceEvent::Acknowledged { fcnt } => drop(self.acknowledged.insert((dev_eui, fcnt))),
             _ => {}
         }
     }
@@ -592,7 +606,10 @@ impl World {
         self.forwarded = counts.map(|counts| counts.forwarded).sum();
         (self.silent, self.change_due, self.downlink_due) = (true, Monotonic::NEVER, Monotonic::NEVER);
         // What is under way arrives, and everything that was configured is in force.
-        self.run(self.now().after(Duration::from_secs(2)));
+        for consumer in self.consumers.iter_mut().filter(|consumer| consumer.acknowledges) {
+            consumer.temper = Temper::Prompt;
+        }
+        self.run(self.now().after(Duration::from_secs(8)));
         assert!(self.control.in_force(), "seed {}: everything configured is in force on every shard", self.story.seed);
         self.control.ask_reports();
         self.run(self.now().after(Duration::from_secs(1)));
@@ -602,12 +619,15 @@ impl World {
         self.run(self.now().after(Duration::from_secs(4)));
     }
 
-    fn into_history(self) -> History {
+    fn into_history(mut self) -> History {
+        let journaled = self.control.journaled();
         let network = self.network.borrow();
         History {
             story: self.story,
             sent: self.sent,
             heard: self.heard,
+            acknowledged: self.acknowledged,
+            journaled,
             asked: self.asked,
             consumers: self.consumers,
             control: self.control,
@@ -639,6 +659,8 @@ fn stream(index: usize) -> v1::Stream {
         downlinks: true,
         queue_bytes_max: 16 << 10,
         ping_interval_s: 5,
+        delivery: if token == DURABLE { v1::Delivery::Durable.into() } else { v1::Delivery::Live.into() },
+        in_flight_max: if token == DURABLE { 16 } else { 0 },
         when_full: if token == "tenant" { v1::WhenFull::Disconnect.into() } else { v1::WhenFull::DropNewest.into() },
         ..v1::Stream::default()
     }
