@@ -338,7 +338,7 @@ pub(crate) fn use_of(record: &Record<'_>, streams: &mut dyn FnMut(&Event<'_>, &m
 }
 
 /// Reads as much as there is, up to all of `target`.
-fn fill<F: Files>(files: &F, name: &str, offset: u64, target: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn fill<F: Files>(files: &F, name: &str, offset: u64, target: &mut [u8]) -> io::Result<usize> {
     let mut count = 0;
     while count < target.len() {
         match files.read_at(name, offset + count as u64, &mut target[count..])? {

@@ -6,7 +6,7 @@
 //!   manifest -> checkpoint -> segments behind it, once, in order -> deltas by lane -> states, one lane at a time
 //! ```
 
-use crate::checkpoint;
+use crate::checkpoint::{self, fill};
 use crate::fold::{Fold, Globals};
 use crate::manifest::{self, Manifest};
 use crate::{Fault, Keeper, Limits};
@@ -52,13 +52,7 @@ impl<F: Files> Keeper<F> {
         let names = files.list()?;
         let manifest = if names.iter().any(|name| name == manifest::NAME) {
             let mut bytes = vec![0; files.len(manifest::NAME)? as usize];
-            let mut count = 0;
-            while count < bytes.len() {
-                match files.read_at(manifest::NAME, count as u64, &mut bytes[count..])? {
-                    0 => break,
-                    more => count += more,
-                }
-            }
+            let count = fill(&files, manifest::NAME, 0, &mut bytes)?;
             bytes.truncate(count);
             Manifest::parse(&bytes)?
         } else {
@@ -109,7 +103,7 @@ impl<F: Files> Keeper<F> {
                 continue;
             }
             let mut head = [0; HEADER_BYTES];
-            let count = self.files.read_at(file, 0, &mut head)?;
+            let count = fill(&self.files, file, 0, &mut head)?;
             match Header::parse(name, &head[..count]) {
                 Ok(header) => self.catalog.insert(SegmentInfo::unread(&header)),
                 Err(BadHeader::NewerVersion(version)) => return Err(Fault::Newer { name: file.clone(), version }),

@@ -275,7 +275,8 @@ impl Keeping {
         match outcome {
             Ok(()) => {
                 open.ready = true;
-                self.asked = None;
+                // What is asked for by now may be another one: asked for twice, it would be made anew under its writer.
+                self.asked.take_if(|asked| asked.name == open.name);
                 if self.log.ready(open.name) {
                     self.trouble = None;
                 } else {
@@ -285,8 +286,8 @@ impl Keeping {
                 }
             }
             Err(errno) => {
+                self.asked.take_if(|asked| asked.name == open.name);
                 *place = None;
-                self.asked = None;
                 self.fail(errno);
             }
         }

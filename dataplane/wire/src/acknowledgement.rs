@@ -51,11 +51,8 @@ impl<'a> Acknowledgement<'a> {
     /// # Errors
     /// What is wrong with its value.
     pub fn parse(json: &[u8], room: &'a mut [u8; MESSAGE_ID_BYTES_MAX]) -> Option<Result<Self, Refusal>> {
-        match Self::read(json, room) {
-            Ok(found) => found,
-            // Whoever reads it next says what is wrong with it.
-            Err(_) => None,
-        }
+        // What is no JSON is for whoever reads it next to say.
+        Self::read(json, room).unwrap_or_default()
     }
 
     fn read(json: &[u8], room: &'a mut [u8; MESSAGE_ID_BYTES_MAX]) -> Result<Option<Result<Self, Refusal>>, Error> {

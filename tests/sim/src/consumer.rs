@@ -229,7 +229,9 @@ impl Consumer {
             OPCODE_TEXT => {
                 let message: Value = serde_json::from_slice(payload).expect("a message is JSON");
                 assert!(message.is_object(), "one object per message: {message}");
-                if self.acknowledges && message.get("Id").is_some() && message["Event"] != "accepted" {
+                // Answers to its own downlinks are no messages of the stream.
+                let answer = message["Event"] == "accepted" || message["Event"] == "error";
+                if self.acknowledges && message.get("Id").is_some() && !answer {
                     self.numbered += 1;
                     // Some at once, some with later ones, some never on this connection.
                     let said = match random.below(4) {
