@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Seeds that the simulator runs; `SIM_SEEDS` asks for another number.
-const SEED_COUNT: u64 = 200;
+const SEED_COUNT: u64 = 1000;
 
 /// How long one test executable may take; the slowest takes seconds.
 const EXECUTABLE_TIMEOUT: Duration = Duration::from_secs(300);

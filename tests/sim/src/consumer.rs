@@ -126,6 +126,14 @@ impl Consumer {
         }
     }
 
+    /// From here on it reads at once and acknowledges everything, what it has left open so far as well.
+    pub fn settle(&mut self, random: &mut SplitMix64) {
+        self.temper = Temper::Prompt;
+        if self.numbered > 0 {
+            self.say(&format!(r#"{{"AckThrough":{}}}"#, self.numbered), random);
+        }
+    }
+
     /// It does not come again once its connection ends.
     pub fn stay_away(&mut self) {
         self.returns = false;
@@ -234,7 +242,7 @@ impl Consumer {
                 if self.acknowledges && message.get("Id").is_some() && !answer {
                     self.numbered += 1;
                     // Some at once, some with later ones, some never on this connection.
-                    let said = match random.below(4) {
+                    let said = match if self.temper == Temper::Prompt { 0 } else { random.below(4) } {
                         0 => Some(format!(r#"{{"AckThrough":{}}}"#, self.numbered)),
                         1 => Some(format!(r#"{{"Ack":{}}}"#, message["Id"])),
                         2 => Some(format!(r#"{{"Ack":{}}}"#, self.numbered)),

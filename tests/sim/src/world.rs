@@ -607,7 +607,7 @@ impl World {
         (self.silent, self.change_due, self.downlink_due) = (true, Monotonic::NEVER, Monotonic::NEVER);
         // What is under way arrives, and everything that was configured is in force.
         for consumer in self.consumers.iter_mut().filter(|consumer| consumer.acknowledges) {
-            consumer.temper = Temper::Prompt;
+            consumer.settle(&mut self.random);
         }
         self.run(self.now().after(Duration::from_secs(8)));
         assert!(self.control.in_force(), "seed {}: everything configured is in force on every shard", self.story.seed);
