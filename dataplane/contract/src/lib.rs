@@ -23,7 +23,7 @@ pub mod v1 {
 /// The version of the contract that changes when an older dataplane could no longer obey.
 pub const MAJOR: u32 = 1;
 /// The version of the contract that changes when a field is added.
-pub const MINOR: u32 = 0;
+pub const MINOR: u32 = 1;
 
 /// The greatest frame, without its length.
 pub const FRAME_BYTES_MAX: usize = 4 << 20;

@@ -3,10 +3,11 @@
 //! Owns the configuration in force, the stored plan and the mailboxes of the shards. Never on the way of a message. It
 //! is a loop over bounded queues: link, shards, metrics; it sleeps by parking, and whoever fills a queue unparks it.
 
-use crate::answers::{self, Pending};
+use crate::answers::{self, Expected, Pending};
 use crate::link::{Inbound, Link};
 use crate::plan_log::{Fault, PlanLog, Staging};
 use crate::session_log::SessionLog;
+use crate::waiting::{Table, Waiting};
 use base::Eui64;
 use contract::v1;
 use contract::v1::from_dataplane::Body as Said;
@@ -65,6 +66,8 @@ pub(crate) struct Control {
     /// Every device, and the lane in which it lives.
     devices: HashMap<u64, u8>,
     gateways: HashSet<u64>,
+    /// Those of them that found no room.
+    waiting: Waiting,
     staged: Option<Staged>,
     link: Option<Link>,
     pending: HashMap<u64, (Instant, Pending)>,
@@ -99,6 +102,7 @@ impl Control {
             config: Config::default(),
             devices: HashMap::new(),
             gateways: HashSet::new(),
+            waiting: Waiting::default(),
             staged: None,
             link: None,
             pending: HashMap::new(),
@@ -317,7 +321,9 @@ impl Control {
             }
             self.distribute(upsert);
         }
-        for eui in gone_devices.into_keys() {
+        for (eui, lane) in gone_devices {
+            // Where it lived is where there is room now.
+            self.devices.insert(eui, lane);
             self.distribute(Upsert::RemoveDevice(Eui64::new(eui)));
         }
         for eui in gone_gateways {
@@ -366,6 +372,7 @@ impl Control {
     fn distribute(&mut self, upsert: Upsert) {
         match &upsert {
             Upsert::Device(device) => {
+                self.waiting.forget(Table::Devices, device.dev_eui.to_u64());
                 self.devices.insert(device.dev_eui.to_u64(), device.home().0);
                 let home = self.shard_of_lane(device.home().0);
                 let hashed = self.shard_of_lane(lane_of_eui(device.dev_eui).0);
@@ -376,19 +383,36 @@ impl Control {
             }
             // Where an ABP device lives follows from its address, which a removal does not name: every shard looks.
             Upsert::RemoveDevice(eui) => {
-                self.devices.remove(&eui.to_u64());
+                let lane = self.devices.remove(&eui.to_u64());
+                let waited = self.waiting.forget(Table::Devices, eui.to_u64());
                 for target in 0..self.seats.len() {
                     self.push(target, ToShard::Upsert(upsert.clone()));
                 }
+                if let Some(lane) = lane.filter(|_| !waited) {
+                    self.try_again(self.shard_of_lane(lane), Table::Devices);
+                }
             }
             Upsert::Gateway(gateway) => {
+                self.waiting.forget(Table::Gateways, gateway.eui.to_u64());
                 self.gateways.insert(gateway.eui.to_u64());
                 self.push(self.shard_of_gateway(gateway.eui), ToShard::Upsert(upsert));
             }
             Upsert::RemoveGateway(eui) => {
                 self.gateways.remove(&eui.to_u64());
-                self.push(self.shard_of_gateway(*eui), ToShard::Upsert(upsert));
+                let (waited, target) =
+                    (self.waiting.forget(Table::Gateways, eui.to_u64()), self.shard_of_gateway(*eui));
+                self.push(target, ToShard::Upsert(upsert));
+                if !waited {
+                    self.try_again(target, Table::Gateways);
+                }
             }
+        }
+    }
+
+    /// A place became free there.
+    fn try_again(&mut self, shard: usize, table: Table) {
+        if let Some(upsert) = self.waiting.take(shard, table) {
+            self.distribute(upsert);
         }
     }
 
@@ -430,7 +454,14 @@ impl Control {
             self.refuse(request, 0, &refusal("query", "at most 1000 of each"));
             return;
         }
-        let number = self.begin(Pending::query(request, self.seats.len()));
+        // Mail is read in order: each of these is known to its shard by the time that it is asked, or has no room there.
+        let devices = query.devices.iter().filter_map(|eui| Some((*eui, self.shard_of_lane(*self.devices.get(eui)?))));
+        let gateways = query.gateways.iter().filter(|eui| self.gateways.contains(eui));
+        let expected = Expected {
+            devices: devices.collect(),
+            gateways: gateways.map(|eui| (*eui, self.shard_of_gateway(Eui64::new(*eui)))).collect(),
+        };
+        let number = self.begin(Pending::query(request, self.seats.len(), expected));
         for target in 0..self.seats.len() {
             let euis = |list: &[u64]| list.iter().map(|eui| Eui64::new(*eui)).collect::<Vec<_>>();
             let part = shard::Query::new(number, euis(&query.devices), euis(&query.gateways), query.streams.clone());
@@ -493,15 +524,14 @@ impl Control {
                 }
                 self.finish_scrape(false);
             }
-            FromShard::UpsertFull(eui) => {
-                tracing::error!(%eui, shard = source, "no room for this device or gateway; raise --devices-max");
-            }
+            FromShard::UpsertFull(upsert) => self.no_room(source, upsert),
             FromShard::Moved { dev_eui, before } => {
                 let target = self.shard_of_lane(before.0);
                 // It may have moved back since the shard said so.
                 let lanes = [self.devices.get(&dev_eui.to_u64()).copied(), Some(lane_of_eui(dev_eui).0)];
                 if lanes.into_iter().flatten().all(|lane| self.shard_of_lane(lane) != target) {
                     self.push(target, ToShard::Upsert(Upsert::RemoveDevice(dev_eui)));
+                    self.try_again(target, Table::Devices);
                 }
             }
             FromShard::Session(record) => {
@@ -509,12 +539,34 @@ impl Control {
                     self.session_failed(&error);
                 }
             }
-            FromShard::Happened(happened) => {
-                if self.link.as_ref().is_some_and(|link| !link.crowded()) {
-                    self.say(0, Said::Happened(answers::happened(&happened)));
-                }
-            }
+            FromShard::Happened(happened) => self.tell(answers::happened(&happened)),
             FromShard::Stopped => self.stopped[source] = true,
+        }
+    }
+
+    /// Events are told as long as the control plane keeps up.
+    fn tell(&mut self, happened: v1::Happened) {
+        if self.link.as_ref().is_some_and(|link| !link.crowded()) {
+            self.say(0, Said::Happened(happened));
+        }
+    }
+
+    /// What is configured and not in force is said, and kept for when there is room.
+    fn no_room(&mut self, shard: usize, upsert: Upsert) {
+        let happened = answers::no_room(shard, &upsert);
+        let (dev_eui, gateway) = (Eui64::new(happened.dev_eui), Eui64::new(happened.gateway));
+        tracing::error!(%dev_eui, %gateway, shard, "no room: raise --devices-max or --gateways-max");
+        self.tell(happened);
+        // It may have been removed or changed since it was sent; what was sent later has its own answer.
+        let is_configured = match &upsert {
+            Upsert::Device(device) => {
+                self.devices.get(&device.dev_eui.to_u64()).is_some_and(|lane| *lane == device.home().0)
+            }
+            Upsert::Gateway(gateway) => self.gateways.contains(&gateway.eui.to_u64()),
+            Upsert::RemoveDevice(_) | Upsert::RemoveGateway(_) => false,
+        };
+        if is_configured {
+            self.waiting.push(shard, upsert);
         }
     }
 
@@ -523,7 +575,8 @@ impl Control {
         let Some((_, pending)) = self.pending.get_mut(&number) else { return };
         take(pending);
         if pending.is_whole() {
-            let (_, pending) = self.pending.remove(&number).expect("it was there");
+            let (_, mut pending) = self.pending.remove(&number).expect("it was there");
+            pending.add_those_without_room(&self.waiting);
             let (request, body) = pending.answer();
             self.say(request, body);
         }

@@ -12,6 +12,7 @@ mod metrics;
 mod plan_log;
 mod serve;
 mod session_log;
+mod waiting;
 
 use arguments::Arguments;
 use clap::Parser;

@@ -43,6 +43,7 @@ base::counted! {
         DownlinkMalformed = "downlink_malformed": "A consumer's downlink could not be read.",
         DownlinkNotPermitted = "downlink_not_permitted": "The stream may not send downlinks to that device.",
         DownlinkRefused = "downlink_refused": "The device's queue or rules refused a downlink.",
+        NoRoom = "no_room": "A device or gateway found its table full and is not in force.",
         HappenedDropped = "happened_dropped": "An operational event found the queue to the control thread full.",
         SessionRecordDropped = "session_record_dropped": "A session's record found the queue to storage full.",
     }

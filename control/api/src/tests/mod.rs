@@ -31,6 +31,8 @@ pub(super) struct Played {
     revision: AtomicU64,
     pub(super) queue: Mutex<Vec<Enqueue>>,
     pub(super) reject: Mutex<Option<String>>,
+    /// It has no room for these.
+    pub(super) full_for: Mutex<Vec<Eui64>>,
     pub(super) events: broadcast::Sender<Happened>,
 }
 
@@ -56,7 +58,10 @@ impl Dataplane for Played {
         Box::pin(async move {
             self.here()?;
             let queue = self.queue.lock().expect("sound").clone();
+            let full_for = self.full_for.lock().expect("sound").clone();
+            let no_room = |eui| full_for.contains(&eui).then_some(1);
             let device = |dev_eui: Eui64| DeviceState {
+                no_room: no_room(dev_eui),
                 dev_eui,
                 active: true,
                 dev_addr: 0x2601_1BDA,
@@ -81,6 +86,7 @@ impl Dataplane for Played {
                     .collect(),
             };
             let gateway = |eui| GatewayState {
+                no_room: no_room(eui),
                 eui,
                 online: true,
                 last_seen_us: 1_709_251_199_000_000,
@@ -99,7 +105,9 @@ impl Dataplane for Played {
                 downlinks: 1,
             };
             Ok(Answer {
-                devices: query.devices.into_iter().map(device).collect(),
+                devices: (query.devices.into_iter().map(device))
+                    .map(|it| if it.no_room.is_some() { DeviceState { active: false, ..it } } else { it })
+                    .collect(),
                 gateways: query.gateways.into_iter().map(gateway).collect(),
                 streams: query.streams.into_iter().map(stream).collect(),
             })
@@ -196,6 +204,7 @@ impl House {
             revision: AtomicU64::new(store.revision()),
             queue: Mutex::default(),
             reject: Mutex::default(),
+            full_for: Mutex::default(),
             events: broadcast::channel(64).0,
         });
         let link: Arc<dyn Dataplane> = Arc::<Played>::clone(&dataplane);
