@@ -73,7 +73,8 @@ const bytes = (count) => {
 const card = (title, value) => h('div', { class: 'card' }, h('b', {}, String(value)), h('span', {}, title));
 const mono = (text) => h('td', { class: 'mono' }, text ?? '–');
 const pill = (kind, text) => h('span', { class: `pill ${kind}` }, text);
-const applied = (item) => h('td', {}, item.applied ? pill('good', 'in force') : pill('wait', 'pending'));
+const applied = (item) => h('td', {}, item.applied ? pill('good', 'in force')
+  : item.no_room === undefined || item.no_room === null ? pill('wait', 'pending') : pill('bad', 'no room'));
 
 /** A thing's name instead of its id, as soon as it is known; asked for once. */
 function named(path, id) {

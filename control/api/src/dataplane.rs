@@ -161,6 +161,8 @@ pub struct DeviceState {
     pub snr_deci: i32,
     /// Downlinks that wait.
     pub queue: Vec<QueuedDownlink>,
+    /// The shard whose table is full: the device is not in force.
+    pub no_room: Option<u32>,
 }
 
 /// A downlink that waits.
@@ -197,6 +199,8 @@ pub struct GatewayState {
     pub uplinks: u64,
     /// Frames handed over for transmission.
     pub downlinks: u64,
+    /// The shard whose table is full: the gateway is not in force.
+    pub no_room: Option<u32>,
 }
 
 /// A stream as all shards together have it.
@@ -434,7 +438,7 @@ pub enum Queued {
 /// Something happened. Fields that do not apply are 0 or empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Happened {
-    /// What: an event kind's name, `stream_opened` or `stream_closed`.
+    /// What: an event kind's name, `stream_opened`, `stream_closed` or `no_room`.
     pub kind: String,
     /// Unix microseconds.
     pub at_us: u64,

@@ -6,7 +6,7 @@ use crate::input::{EuiPath, IfMatch, Json, Params, eui, own_eui};
 use crate::openapi::Failed;
 use crate::problem::Problem;
 use crate::resource::{merged, refer};
-use crate::state::{Api, Shared, located, tagged};
+use crate::state::{Api, Done, Shared, located, tagged};
 use crate::streams::yes;
 use crate::view::{self, Meta, Page, seen};
 use axum::extract::State;
@@ -117,6 +117,9 @@ pub(crate) struct DeviceView {
     session: Option<SessionLive>,
     /// RFC 3339; null if it was never seen or the dataplane was not asked.
     last_seen: Option<String>,
+    /// The dataplane's shard whose table is full: the device is stored, and not in force until there is room. Null if it
+    /// has room or the dataplane was not asked.
+    no_room: Option<u32>,
     /// Downlinks that wait.
     queue: Vec<QueuedView>,
 }
@@ -354,6 +357,7 @@ fn view_of(
         live: false,
         session: None,
         last_seen: None,
+        no_room: None,
         queue: Vec::new(),
     })
 }
@@ -403,6 +407,8 @@ fn add_state(view: &mut DeviceView, state: DeviceState) {
         snr: has_gateway.then(|| f64::from(state.snr_deci) / 10.0),
     });
     view.queue = queued(state.queue);
+    view.no_room = state.no_room;
+    view.meta.applied &= state.no_room.is_none();
 }
 
 /// Adds what the dataplane knows, if it can be asked.
@@ -417,6 +423,15 @@ async fn with_states(api: &Api, views: &mut [DeviceView]) {
             add_state(view, state);
         }
     }
+}
+
+/// Whether a write is in force: every shard has it, and the one that it concerns has room for it.
+async fn applied(api: &Api, view: &mut DeviceView, done: Done) -> Done {
+    view.meta.applied = done.applied;
+    if done.applied {
+        with_states(api, std::slice::from_mut(view)).await;
+    }
+    Done { applied: view.meta.applied, ..done }
 }
 
 /// Creates a device.
@@ -440,7 +455,7 @@ pub(crate) async fn create(
             view_of(&find(writer, &who, dev_eui)?, &mut Names::default(), writer, 0)
         })
         .await?;
-    view.meta.applied = done.applied;
+    let done = applied(&api, &mut view, done).await;
     let response = tagged(done.respond(StatusCode::CREATED, Some(&view)), done.revision);
     Ok(located(response, &format!("/api/v1/devices/{dev_eui}")))
 }
@@ -565,7 +580,7 @@ async fn change(
             view_of(&find(writer, &who, eui)?, &mut Names::default(), writer, 0)
         })
         .await?;
-    view.meta.applied = done.applied;
+    let done = applied(api, &mut view, done).await;
     Ok(tagged(done.respond(StatusCode::OK, Some(&view)), done.revision))
 }
 

@@ -6,7 +6,7 @@ use crate::input::{EuiPath, IfMatch, Json, Params, own_eui};
 use crate::openapi::Failed;
 use crate::problem::Problem;
 use crate::resource::merged;
-use crate::state::{Api, Shared, located, tagged};
+use crate::state::{Api, Done, Shared, located, tagged};
 use crate::view::{ListParams, Meta, Page, seen};
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -63,6 +63,9 @@ pub(crate) struct GatewayView {
     live: bool,
     /// What the dataplane knows; null if it was not asked or does not know the gateway.
     state: Option<GatewayLive>,
+    /// The dataplane's shard whose table is full: the gateway is stored, and not in force until there is room. Null if it
+    /// has room or the dataplane was not asked.
+    no_room: Option<u32>,
 }
 
 /// What the dataplane knows of a gateway.
@@ -144,6 +147,7 @@ fn view(row: &Stored<Eui64, Gateway>, reader: &Reader<'_>, in_force: u64) -> Res
         meta: Meta::of(row, in_force),
         live: false,
         state: None,
+        no_room: None,
     })
 }
 
@@ -160,8 +164,20 @@ async fn with_states(api: &Api, views: &mut [GatewayView]) {
     let mut states: HashMap<_, _> = answer.gateways.into_iter().map(|state| (state.eui.to_string(), state)).collect();
     for view in views {
         view.live = true;
-        view.state = view.value.eui.as_ref().and_then(|eui| states.remove(eui)).map(GatewayLive::from);
+        let state = view.value.eui.as_ref().and_then(|eui| states.remove(eui));
+        view.no_room = state.as_ref().and_then(|state| state.no_room);
+        view.meta.applied &= view.no_room.is_none();
+        view.state = state.filter(|state| state.no_room.is_none()).map(GatewayLive::from);
     }
+}
+
+/// Whether a write is in force: every shard has it, and the one that it concerns has room for it.
+async fn applied(api: &Api, view: &mut GatewayView, done: Done) -> Done {
+    view.meta.applied = done.applied;
+    if done.applied {
+        with_states(api, std::slice::from_mut(view)).await;
+    }
+    Done { applied: view.meta.applied, ..done }
 }
 
 /// Registers a gateway.
@@ -185,7 +201,7 @@ pub(crate) async fn create(
             view(&find(writer, &who, eui)?, writer, 0)
         })
         .await?;
-    view.meta.applied = done.applied;
+    let done = applied(&api, &mut view, done).await;
     let response = tagged(done.respond(StatusCode::CREATED, Some(&view)), done.revision);
     Ok(located(response, &format!("/api/v1/gateways/{eui}")))
 }
@@ -287,7 +303,7 @@ async fn change(
             view(&find(writer, &who, eui)?, writer, 0)
         })
         .await?;
-    view.meta.applied = done.applied;
+    let done = applied(api, &mut view, done).await;
     Ok(tagged(done.respond(StatusCode::OK, Some(&view)), done.revision))
 }
 

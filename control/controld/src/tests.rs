@@ -128,7 +128,9 @@ fn obey(held: &mut Held, message: ToDataplane, socket: &mut UnixStream) {
             apply.revision
         }
         to_dataplane::Body::Query(query) => {
-            let devices = query.devices.iter().map(|eui| DeviceState { dev_eui: *eui, ..Default::default() }).collect();
+            let no_room = |eui: u64| (eui == 7).then_some(1);
+            let state = |eui: &u64| DeviceState { dev_eui: *eui, no_room: no_room(*eui), ..Default::default() };
+            let devices = query.devices.iter().map(state).collect();
             let group = GroupState { group: "g".into(), lag_bytes: 9, ..Default::default() };
             let stream = |id: &u32| StreamState {
                 id: *id,
@@ -263,7 +265,10 @@ fn questions_reach_the_dataplane_and_events_come_back() {
         let event = events.recv().await.unwrap();
         assert_eq!((event.kind.as_str(), event.dev_eui), ("queued", Eui64::new(3)));
         let query = Query { devices: (0..2500).map(Eui64::new).collect(), ..Query::default() };
-        assert_eq!(link.query(query).await.unwrap().devices.len(), 2500);
+        let devices = link.query(query).await.unwrap().devices;
+        assert_eq!(devices.len(), 2500);
+        let without_room = devices.iter().filter_map(|device| Some((device.dev_eui, device.no_room?)));
+        assert_eq!(without_room.collect::<Vec<_>>(), [(Eui64::new(7), 1)]);
         assert_eq!(link.flush(Eui64::new(1)).await, Err(Unavailable::Unknown), "the model never answers a flush");
         drop(link);
         tokio::time::sleep(Duration::from_millis(20)).await;

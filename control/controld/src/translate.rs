@@ -65,6 +65,7 @@ fn device(state: v1::DeviceState) -> said::DeviceState {
         rssi_deci: state.rssi_deci,
         snr_deci: state.snr_deci,
         queue: state.queue.into_iter().map(queued).collect(),
+        no_room: state.no_room,
     }
 }
 
@@ -78,6 +79,7 @@ fn gateway(state: v1::GatewayState) -> said::GatewayState {
         status: state.status,
         uplinks: state.uplinks,
         downlinks: state.downlinks,
+        no_room: state.no_room,
     }
 }
 

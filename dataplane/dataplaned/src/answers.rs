@@ -1,11 +1,14 @@
 //! Answers that are put together from every shard's part, and the contract's spelling of what shards say.
 
 use crate::keeping::Figures;
+use crate::waiting::{Table, Waiting};
 use base::UnixMicros;
 use contract::v1;
 use contract::v1::from_dataplane::Body;
+use plan::Upsert;
 use shard::{Happened, Query, Refused};
 use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// An answer that waits for shards.
 pub(crate) struct Pending {
@@ -14,11 +17,19 @@ pub(crate) struct Pending {
     so_far: SoFar,
 }
 
+/// Of what was asked, what is configured, and the shard that should have it.
+#[derive(Default)]
+pub(crate) struct Expected {
+    pub(crate) devices: BTreeMap<u64, usize>,
+    pub(crate) gateways: BTreeMap<u64, usize>,
+}
+
 enum SoFar {
     Query {
         answer: v1::Answer,
         streams: BTreeMap<u32, v1::StreamState>,
         figures: Option<Figures>,
+        expected: Expected,
     },
     /// The one shard where the device lives accepts or refuses; the others do not know it.
     Command(Result<u64, Refused>),
@@ -31,9 +42,9 @@ impl Pending {
     }
 
     /// `figures` are of the journal, if it was asked for: its files are shared by all shards.
-    pub(crate) fn query(request: u64, shard_count: usize, figures: Option<Figures>) -> Self {
+    pub(crate) fn query(request: u64, shard_count: usize, expected: Expected, figures: Option<Figures>) -> Self {
         let (answer, streams) = (v1::Answer::default(), BTreeMap::new());
-        Self::new(request, shard_count, SoFar::Query { answer, streams, figures })
+        Self::new(request, shard_count, SoFar::Query { answer, streams, expected, figures })
     }
 
     pub(crate) fn command(request: u64, shard_count: usize) -> Self {
@@ -66,7 +77,7 @@ impl Pending {
 
     pub(crate) fn take_query(&mut self, part: &Query) {
         self.missing -= 1;
-        let SoFar::Query { answer, streams, figures } = &mut self.so_far else { return };
+        let SoFar::Query { answer, streams, figures, .. } = &mut self.so_far else { return };
         answer.devices.extend(part.device_answers.iter().map(device));
         answer.gateways.extend(part.gateway_answers.iter().map(|gateway| v1::GatewayState {
             eui: gateway.eui.to_u64(),
@@ -77,6 +88,7 @@ impl Pending {
             status: String::from_utf8_lossy(&gateway.status[..usize::from(gateway.status_bytes)]).into_owned(),
             uplinks: gateway.uplinks,
             downlinks: gateway.downlinks,
+            no_room: None,
         }));
         for stream in &part.stream_answers {
             let state =
@@ -136,6 +148,32 @@ impl Pending {
         }
     }
 
+    /// Says of whatever is configured and not in force that its shard has no room. Every shard has answered.
+    pub(crate) fn add_those_without_room(&mut self, waiting: &Waiting) {
+        let SoFar::Query { answer, expected, .. } = &mut self.so_far else { return };
+        for device in &mut answer.devices {
+            expected.devices.remove(&device.dev_eui);
+            // An old place in one shard is no room in another.
+            device.no_room = waiting.shard(Table::Devices, device.dev_eui).map(|shard| shard as u32);
+        }
+        for gateway in &answer.gateways {
+            expected.gateways.remove(&gateway.eui);
+        }
+        let devices = expected.devices.iter().map(|(eui, shard)| v1::DeviceState {
+            dev_eui: *eui,
+            no_room: Some(*shard as u32),
+            ..Default::default()
+        });
+        answer.devices.extend(devices);
+        let gateways = expected.gateways.iter().map(|(eui, shard)| v1::GatewayState {
+            eui: *eui,
+            shard: *shard as u32,
+            no_room: Some(*shard as u32),
+            ..Default::default()
+        });
+        answer.gateways.extend(gateways);
+    }
+
     /// The answer as far as it came, and whom it answers.
     pub(crate) fn answer(self) -> (u64, Body) {
         let body = match self.so_far {
@@ -182,6 +220,7 @@ fn device(answer: &shard::DeviceAnswer) -> v1::DeviceState {
                 attempts: u32::from(queued.attempts),
             })
             .collect(),
+        no_room: None,
     }
 }
 
@@ -212,5 +251,31 @@ pub(crate) fn happened(happened: &Happened) -> v1::Happened {
         gateway: happened.gateway.to_u64(),
         stream: happened.stream,
         detail: happened.failure.map(|failure| failure.name()).unwrap_or_default().into(),
+        shard: None,
+    }
+}
+
+/// The event that a device or gateway found no room.
+pub(crate) fn no_room(shard: usize, upsert: &Upsert) -> v1::Happened {
+    let at_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
+    let event = |option: &str| v1::Happened {
+        kind: "no_room".into(),
+        at_us,
+        detail: format!("shard {shard} is full: stored, and not in force; the dataplane wants a greater {option}"),
+        shard: Some(shard as u32),
+        ..Default::default()
+    };
+    match upsert {
+        Upsert::Device(device) => v1::Happened {
+            tenant: device.tenant,
+            application: device.application,
+            dev_eui: device.dev_eui.to_u64(),
+            ..event("--devices-max")
+        },
+        Upsert::RemoveDevice(eui) => v1::Happened { dev_eui: eui.to_u64(), ..event("--devices-max") },
+        Upsert::Gateway(gateway) => {
+            v1::Happened { tenant: gateway.tenant, gateway: gateway.eui.to_u64(), ..event("--gateways-max") }
+        }
+        Upsert::RemoveGateway(eui) => v1::Happened { gateway: eui.to_u64(), ..event("--gateways-max") },
     }
 }

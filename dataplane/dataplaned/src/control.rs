@@ -7,10 +7,11 @@ mod kept;
 
 pub(crate) use kept::Kept;
 
-use crate::answers::{self, Pending};
+use crate::answers::{self, Expected, Pending};
 use crate::keeping::{Ask, Handle};
 use crate::link::{Inbound, Link};
 use crate::plan_log::{Fault, PlanLog, Staging};
+use crate::waiting::{Table, Waiting};
 use base::Eui64;
 use contract::v1;
 use contract::v1::from_dataplane::Body as Said;
@@ -69,6 +70,8 @@ pub(crate) struct Control {
     /// Every device, and the lane in which it lives.
     devices: HashMap<u64, u8>,
     gateways: HashSet<u64>,
+    /// Those of them that found no room.
+    waiting: Waiting,
     staged: Option<Staged>,
     link: Option<Link>,
     pending: HashMap<u64, (Instant, Pending)>,
@@ -101,6 +104,7 @@ impl Control {
             config: Config::default(),
             devices: HashMap::new(),
             gateways: HashSet::new(),
+            waiting: Waiting::default(),
             staged: None,
             link: None,
             pending: HashMap::new(),
@@ -314,7 +318,9 @@ impl Control {
             }
             self.distribute(upsert);
         }
-        for eui in gone_devices.into_keys() {
+        for (eui, lane) in gone_devices {
+            // Where it lived is where there is room now.
+            self.devices.insert(eui, lane);
             self.distribute(Upsert::RemoveDevice(Eui64::new(eui)));
         }
         for eui in gone_gateways {
@@ -364,6 +370,7 @@ impl Control {
     fn distribute(&mut self, upsert: Upsert) {
         match &upsert {
             Upsert::Device(device) => {
+                self.waiting.forget(Table::Devices, device.dev_eui.to_u64());
                 self.devices.insert(device.dev_eui.to_u64(), device.home().0);
                 let home = self.shard_of_lane(device.home().0);
                 let hashed = self.shard_of_lane(lane_of_eui(device.dev_eui).0);
@@ -374,19 +381,36 @@ impl Control {
             }
             // Where an ABP device lives follows from its address, which a removal does not name: every shard looks.
             Upsert::RemoveDevice(eui) => {
-                self.devices.remove(&eui.to_u64());
+                let lane = self.devices.remove(&eui.to_u64());
+                let waited = self.waiting.forget(Table::Devices, eui.to_u64());
                 for target in 0..self.seats.len() {
                     self.push(target, ToShard::Upsert(upsert.clone()));
                 }
+                if let Some(lane) = lane.filter(|_| !waited) {
+                    self.try_again(self.shard_of_lane(lane), Table::Devices);
+                }
             }
             Upsert::Gateway(gateway) => {
+                self.waiting.forget(Table::Gateways, gateway.eui.to_u64());
                 self.gateways.insert(gateway.eui.to_u64());
                 self.push(self.shard_of_gateway(gateway.eui), ToShard::Upsert(upsert));
             }
             Upsert::RemoveGateway(eui) => {
                 self.gateways.remove(&eui.to_u64());
-                self.push(self.shard_of_gateway(*eui), ToShard::Upsert(upsert));
+                let (waited, target) =
+                    (self.waiting.forget(Table::Gateways, eui.to_u64()), self.shard_of_gateway(*eui));
+                self.push(target, ToShard::Upsert(upsert));
+                if !waited {
+                    self.try_again(target, Table::Gateways);
+                }
             }
+        }
+    }
+
+    /// A place became free there.
+    fn try_again(&mut self, shard: usize, table: Table) {
+        if let Some(upsert) = self.waiting.take(shard, table) {
+            self.distribute(upsert);
         }
     }
 
@@ -428,8 +452,15 @@ impl Control {
             self.refuse(request, 0, &refusal("query", "at most 1000 of each"));
             return;
         }
+        // Mail is read in order: each of these is known to its shard by the time that it is asked, or has no room there.
+        let devices = query.devices.iter().filter_map(|eui| Some((*eui, self.shard_of_lane(*self.devices.get(eui)?))));
+        let gateways = query.gateways.iter().filter(|eui| self.gateways.contains(eui));
+        let expected = Expected {
+            devices: devices.collect(),
+            gateways: gateways.map(|eui| (*eui, self.shard_of_gateway(Eui64::new(*eui)))).collect(),
+        };
         let figures = query.journal.then(|| self.keeper.figures()).flatten();
-        let number = self.begin(Pending::query(request, self.seats.len(), figures));
+        let number = self.begin(Pending::query(request, self.seats.len(), expected, figures));
         for target in 0..self.seats.len() {
             let euis = |list: &[u64]| list.iter().map(|eui| Eui64::new(*eui)).collect::<Vec<_>>();
             let mut part =
@@ -494,26 +525,47 @@ impl Control {
                 }
                 self.finish_scrape(false);
             }
-            FromShard::UpsertFull(eui) => {
-                tracing::error!(%eui, shard = source, "no room for this device or gateway; raise --devices-max");
-            }
+            FromShard::UpsertFull(upsert) => self.no_room(source, upsert),
             FromShard::Moved { dev_eui, before } => {
                 let target = self.shard_of_lane(before.0);
                 // It may have moved back since the shard said so.
                 let lanes = [self.devices.get(&dev_eui.to_u64()).copied(), Some(lane_of_eui(dev_eui).0)];
                 if lanes.into_iter().flatten().all(|lane| self.shard_of_lane(lane) != target) {
                     self.push(target, ToShard::Upsert(Upsert::RemoveDevice(dev_eui)));
+                    self.try_again(target, Table::Devices);
                 }
             }
             FromShard::MakeSegment(wanted) => self.keeper.ask(Ask::Make(source, wanted)),
             FromShard::Sealed(info) => self.keeper.ask(Ask::Sealed(info)),
             FromShard::CatalogRetired(_) | FromShard::CursorsTaken(_) | FromShard::Restored(_) => {}
-            FromShard::Happened(happened) => {
-                if self.link.as_ref().is_some_and(|link| !link.crowded()) {
-                    self.say(0, Said::Happened(answers::happened(&happened)));
-                }
-            }
+            FromShard::Happened(happened) => self.tell(answers::happened(&happened)),
             FromShard::Stopped => self.stopped[source] = true,
+        }
+    }
+
+    /// Events are told as long as the control plane keeps up.
+    fn tell(&mut self, happened: v1::Happened) {
+        if self.link.as_ref().is_some_and(|link| !link.crowded()) {
+            self.say(0, Said::Happened(happened));
+        }
+    }
+
+    /// What is configured and not in force is said, and kept for when there is room.
+    fn no_room(&mut self, shard: usize, upsert: Upsert) {
+        let happened = answers::no_room(shard, &upsert);
+        let (dev_eui, gateway) = (Eui64::new(happened.dev_eui), Eui64::new(happened.gateway));
+        tracing::error!(%dev_eui, %gateway, shard, "no room: raise --devices-max or --gateways-max");
+        self.tell(happened);
+        // It may have been removed or changed since it was sent; what was sent later has its own answer.
+        let is_configured = match &upsert {
+            Upsert::Device(device) => {
+                self.devices.get(&device.dev_eui.to_u64()).is_some_and(|lane| *lane == device.home().0)
+            }
+            Upsert::Gateway(gateway) => self.gateways.contains(&gateway.eui.to_u64()),
+            Upsert::RemoveDevice(_) | Upsert::RemoveGateway(_) => false,
+        };
+        if is_configured {
+            self.waiting.push(shard, upsert);
         }
     }
 
@@ -522,7 +574,8 @@ impl Control {
         let Some((_, pending)) = self.pending.get_mut(&number) else { return };
         take(pending);
         if pending.is_whole() {
-            let (_, pending) = self.pending.remove(&number).expect("it was there");
+            let (_, mut pending) = self.pending.remove(&number).expect("it was there");
+            pending.add_those_without_room(&self.waiting);
             let (request, body) = pending.answer();
             self.say(request, body);
         }

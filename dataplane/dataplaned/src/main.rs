@@ -12,6 +12,7 @@ mod link;
 mod metrics;
 mod plan_log;
 mod serve;
+mod waiting;
 
 use arguments::Arguments;
 use clap::Parser;

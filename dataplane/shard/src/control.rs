@@ -123,8 +123,8 @@ pub enum FromShard {
         /// Downlinks that were waiting.
         count: u32,
     },
-    /// An [`ToShard::Upsert`] of this device or gateway found its table full.
-    UpsertFull(Eui64),
+    /// A [`ToShard::Upsert`] found its table full: here it is again, to be tried when there is room.
+    UpsertFull(Upsert),
     /// A device that was upserted here used to live in another shard's lane; it is to be removed there.
     Moved {
         /// Which.

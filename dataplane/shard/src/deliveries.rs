@@ -180,21 +180,29 @@ impl Clients {
             Ok(said) => said,
             Err(refusal) => return Some(Err(refusal)),
         };
-        let which = match said.which {
-            Which::Number(number) => durable.place_of(number),
-            Which::Id(id) => durable.place_of_id(hash(id)),
+        let through = said.verb == Verb::DoneThrough;
+        let verdict = if said.verb == Verb::Refused { Verdict::Refused } else { Verdict::Done };
+        let end = match said.which {
+            // Those before it count, whether it is settled itself or not.
+            Which::Number(number) if through => durable.entries.partition_point(|entry| entry.number <= number),
+            Which::Number(number) => durable.entries.partition_point(|entry| entry.number < number) + 1,
+            Which::Id(id) => {
+                let hash = hash(id);
+                let found = durable.entries.iter().position(|entry| entry.hash == hash && (through || !entry.settled));
+                found.map_or(0, |place| place + 1)
+            }
+        };
+        let first = if through { 0 } else { end.saturating_sub(1) };
+        let known = |entry: &Entry| match said.which {
+            Which::Number(number) => entry.number == number || through,
+            Which::Id(_) => true,
         };
         // What is settled already may be said again.
-        let Some(place) = which else {
+        if !durable.entries.range(first..end.min(durable.entries.len())).any(|entry| !entry.settled && known(entry)) {
             counters.drops.count(Drop::AcknowledgementUnknown);
             return Some(Ok(()));
-        };
-        let (first, verdict) = match said.verb {
-            Verb::Done => (place, Verdict::Done),
-            Verb::DoneThrough => (0, Verdict::Done),
-            Verb::Refused => (place, Verdict::Refused),
-        };
-        for place in first..=place {
+        }
+        for place in first..end {
             let durable = self.table[index].durable.as_mut().expect("just seen");
             let entry = &mut durable.entries[place];
             if !core::mem::replace(&mut entry.settled, true) {
@@ -221,18 +229,6 @@ impl Clients {
         if !self.unsaid.is_empty() {
             self.unsaid.say(ports);
         }
-    }
-}
-
-impl DurableSession {
-    fn place_of(&self, number: u64) -> Option<usize> {
-        let place = self.entries.binary_search_by_key(&number, |entry| entry.number).ok()?;
-        (!self.entries[place].settled).then_some(place)
-    }
-
-    /// Consumers acknowledge about in order, so that the search is short.
-    fn place_of_id(&self, hash: u64) -> Option<usize> {
-        self.entries.iter().position(|entry| entry.hash == hash && !entry.settled)
     }
 }
 

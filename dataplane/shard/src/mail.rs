@@ -50,7 +50,7 @@ impl<D: Driver> Shard<D> {
     fn mail(&mut self, message: ToShard, now: Now) {
         match message {
             ToShard::Load(load) => self.put_in_force(load, now),
-            ToShard::Upsert(upsert) => self.upsert(&upsert, now),
+            ToShard::Upsert(upsert) => self.upsert(upsert, now),
             // A record of a device that is gone, or has other keys by now, is of no use.
             ToShard::Restore(record) => drop(self.network.restore(&record)),
             ToShard::RestoreDownlink(bytes) => {
@@ -148,20 +148,16 @@ impl<D: Driver> Shard<D> {
         self.mailbox.push(FromShard::Retired(before));
     }
 
-    fn upsert(&mut self, upsert: &Upsert, now: Now) {
-        match upsert {
+    fn upsert(&mut self, upsert: Upsert, now: Now) {
+        match &upsert {
             Upsert::Device(device) => {
                 let own = self.options.index;
                 let shard_count = self.shard_count;
                 let (network, _, mut outlets) = self.split(now);
-                let upserted = network.upsert(device, &mut outlets, now.unix);
-                let before = match upserted {
+                let before = match network.upsert(device, &mut outlets, now.unix) {
                     Ok(Upserted::Home { before } | Upserted::Redirected { before }) => before,
                     Ok(Upserted::Elsewhere) => None,
-                    Err(session::Full) => {
-                        self.mailbox.push(FromShard::UpsertFull(device.dev_eui));
-                        None
-                    }
+                    Err(session::Full) => return self.no_room(upsert),
                 };
                 let home = shard_of_lane(device.home().0, shard_count);
                 if let Some(before) = before.filter(|lane| {
@@ -177,11 +173,16 @@ impl<D: Driver> Shard<D> {
             }
             Upsert::Gateway(gateway) => {
                 if !self.gateways.upsert(gateway.eui, gateway.tenant, gateway.eirp_max_dbm) {
-                    self.mailbox.push(FromShard::UpsertFull(gateway.eui));
+                    self.no_room(upsert);
                 }
             }
             Upsert::RemoveGateway(eui) => drop(self.gateways.remove(*eui)),
         }
+    }
+
+    fn no_room(&mut self, upsert: Upsert) {
+        self.counters.drops.count(Drop::NoRoom);
+        self.mailbox.push(FromShard::UpsertFull(upsert));
     }
 
     fn command_request(&mut self, command: &CommandRequest, now: Now) -> Result<(u64, Ticket), Refused> {

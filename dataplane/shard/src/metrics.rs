@@ -43,6 +43,7 @@ base::counted! {
         DownlinkMalformed = "downlink_malformed": "A consumer's downlink could not be read.",
         DownlinkNotPermitted = "downlink_not_permitted": "The stream may not send downlinks to that device.",
         DownlinkRefused = "downlink_refused": "The device's queue or rules refused a downlink.",
+        NoRoom = "no_room": "A device or gateway found its table full and is not in force.",
         HappenedDropped = "happened_dropped": "An operational event found the queue to the control thread full.",
         DownlinkNotRestored = "downlink_not_restored": "A kept downlink found no device, or no room, after a restart.",
         NotStored = "not_stored": "A message of a durable stream could not be kept.",

@@ -1,4 +1,5 @@
-//! Clients that nobody here wrote, for the integration tests: Python `websockets` and npm `lora-packet`.
+//! Clients that nobody here wrote, for the integration tests: Python `websockets` and `protobuf`, npm
+//! `lora-packet`.
 //!
 //! Owns `target/foreign/`, where they live; their versions are pinned beside the tests. Never touches the system.
 

@@ -228,7 +228,7 @@ impl Control {
                 What::StreamClosed => self.closed += 1,
                 What::Event(_) => {}
             },
-            FromShard::UpsertFull(eui) => panic!("the tables are large enough, also for {eui}"),
+            FromShard::UpsertFull(upsert) => panic!("the tables are large enough, also for {upsert:?}"),
             FromShard::Stopped => self.stopped[shard] = true,
             FromShard::CatalogRetired(_)
             | FromShard::CursorsTaken(_)

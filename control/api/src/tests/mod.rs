@@ -37,6 +37,8 @@ pub(super) struct Played {
     revision: AtomicU64,
     pub(super) queue: Mutex<Vec<Enqueue>>,
     pub(super) reject: Mutex<Option<String>>,
+    /// It has no room for these.
+    pub(super) full_for: Mutex<Vec<Eui64>>,
     pub(super) events: broadcast::Sender<Happened>,
 }
 
@@ -79,7 +81,10 @@ impl Dataplane for Played {
                 self.too_old().map_or(Ok(()), Err)?;
             }
             let queue = self.queue.lock().expect("sound").clone();
+            let full_for = self.full_for.lock().expect("sound").clone();
+            let no_room = |eui| full_for.contains(&eui).then_some(1);
             let device = |dev_eui: Eui64| DeviceState {
+                no_room: no_room(dev_eui),
                 dev_eui,
                 active: true,
                 dev_addr: 0x2601_1BDA,
@@ -104,6 +109,7 @@ impl Dataplane for Played {
                     .collect(),
             };
             let gateway = |eui| GatewayState {
+                no_room: no_room(eui),
                 eui,
                 online: true,
                 last_seen_us: 1_709_251_199_000_000,
@@ -138,7 +144,9 @@ impl Dataplane for Played {
                 ..Default::default()
             };
             Ok(Answer {
-                devices: query.devices.into_iter().map(device).collect(),
+                devices: (query.devices.into_iter().map(device))
+                    .map(|it| if it.no_room.is_some() { DeviceState { active: false, ..it } } else { it })
+                    .collect(),
                 gateways: query.gateways.into_iter().map(gateway).collect(),
                 streams: query.streams.into_iter().map(stream).collect(),
                 journal: if query.journal { [1, 0].map(journal).into() } else { Vec::new() },
@@ -278,6 +286,7 @@ impl House {
             revision: AtomicU64::new(store.revision()),
             queue: Mutex::default(),
             reject: Mutex::default(),
+            full_for: Mutex::default(),
             events: broadcast::channel(64).0,
         });
         let link: Arc<dyn Dataplane> = Arc::<Played>::clone(&dataplane);

@@ -280,6 +280,38 @@ async fn downlinks_go_to_the_dataplane() {
 }
 
 #[tokio::test]
+async fn what_the_dataplane_has_no_room_for_is_stored_and_not_in_force() {
+    let house = House::new();
+    let acme = house.tenant("Acme").await;
+    let full_for = |euis: &[&str]| {
+        *house.dataplane.full_for.lock().expect("sound") =
+            euis.iter().map(|eui| eui.parse().expect("an EUI")).collect();
+    };
+    full_for(&[DEVICE, GATEWAY]);
+    let bodies = [("devices", DEVICE, acme.otaa(DEVICE)), ("gateways", GATEWAY, json!({"eui": GATEWAY}))];
+    for (path, eui, body) in bodies {
+        let is = |view: &Value, applied: bool, no_room: Value| {
+            assert_eq!((&view["applied"], &view["no_room"], &view["live"]), (&json!(applied), &no_room, &json!(true)));
+        };
+        let made = house.post(&acme.admin, path, body).await.expect(202);
+        assert_eq!(made.header("trunkline-applied"), "false");
+        is(&made.json(), false, json!(1));
+        let one = format!("{path}/{eui}");
+        let read = house.get(&acme.viewer, &one).await.expect(200).json();
+        is(&read, false, json!(1));
+        assert_eq!(read.get("state").or(read.get("session")), Some(&Value::Null), "there is nothing to show of it");
+        is(&house.get(&acme.viewer, path).await.expect(200).json()["items"][0], false, json!(1));
+        let changed = house.ask(&acme.admin, "PATCH", &one, Some(json!({"name": "x"}))).await.expect(202).json();
+        is(&changed, false, json!(1));
+    }
+    full_for(&[]);
+    for path in [format!("devices/{DEVICE}"), format!("gateways/{GATEWAY}")] {
+        let read = house.get(&acme.viewer, &path).await.expect(200).json();
+        assert_eq!((&read["applied"], &read["no_room"]), (&json!(true), &Value::Null), "it fits");
+    }
+}
+
+#[tokio::test]
 async fn without_a_dataplane_writes_are_stored_and_pending() {
     let house = House::new();
     let acme = house.tenant("Acme").await;

@@ -276,6 +276,98 @@ fn a_device_that_moved_back_is_not_removed() {
     assert_eq!(words(&bench.mailboxes[first]), [] as [&str; 0]);
 }
 
+/// What the control thread answers about these, once every shard has said that it has what `known` says.
+fn asked(bench: &mut Bench, devices: &[u64], gateways: &[u64], known: &[u64]) -> v1::Answer {
+    let (devices, gateways) = (devices.to_vec(), gateways.to_vec());
+    bench.tell(Told::Query(v1::Query { devices, gateways, ..Default::default() }));
+    for mailbox in bench.mailboxes.clone() {
+        while let Some(message) = mailbox.to.pop() {
+            let ToShard::Query(mut query) = message else { continue };
+            let answer = |eui: &Eui64| shard::DeviceAnswer {
+                dev_eui: *eui,
+                active: false,
+                dev_addr: 0,
+                session: 0,
+                fcnt_up: 0,
+                fcnt_down: 0,
+                last_seen: base::UnixMicros(0),
+                gateway: Eui64::default(),
+                rssi_deci: 0,
+                snr_deci: 0,
+                queue: [None; shard::QUEUE_LISTED_MAX],
+            };
+            query.device_answers =
+                query.devices.iter().filter(|eui| known.contains(&eui.to_u64())).map(answer).collect();
+            assert!(mailbox.from.push(FromShard::Queried(query)).is_ok());
+        }
+    }
+    bench.control.drain_shards();
+    let answer = |said| if let Said::Answer(answer) = said { Some(answer) } else { None };
+    bench.said().into_iter().find_map(answer).expect("an answer")
+}
+
+#[test]
+fn what_found_no_room_is_told_shown_and_tried_again() {
+    let mut bench = Bench::new(1);
+    bench.snapshot(5, [structure(), vec![device(0xA1, 1), device(0xA2, 2), gateway(0xB1)]].concat());
+    // The shard has room for one device and for no gateway.
+    let messages: Vec<_> = std::iter::from_fn(|| bench.mailboxes[0].to.pop()).collect();
+    for message in messages {
+        let ToShard::Upsert(upsert) = message else { continue };
+        if !matches!(&upsert, Upsert::Device(device) if device.dev_eui.to_u64() == 0xA1) {
+            assert!(bench.mailboxes[0].from.push(FromShard::UpsertFull(upsert)).is_ok());
+        }
+    }
+    bench.control.drain_shards();
+    let told = bench.said().into_iter().map(|said| match said {
+        Said::Happened(happened) => {
+            (happened.kind, happened.tenant, happened.dev_eui, happened.gateway, happened.shard, happened.at_us > 0)
+        }
+        other => panic!("{other:?}"),
+    });
+    let no_room = |tenant, dev_eui, gateway| ("no_room".to_owned(), tenant, dev_eui, gateway, Some(0), true);
+    assert_eq!(told.collect::<Vec<_>>(), [no_room(1, 0xA2, 0), no_room(0, 0, 0xB1)]);
+
+    let rooms = |answer: v1::Answer| -> (Vec<_>, Vec<_>) {
+        let devices = answer.devices.iter().map(|device| (device.dev_eui, device.no_room));
+        (devices.collect(), answer.gateways.iter().map(|gateway| (gateway.eui, gateway.no_room)).collect())
+    };
+    let answer = asked(&mut bench, &[0xA1, 0xA2, 0xA3], &[0xB1, 0xB2], &[0xA1]);
+    assert_eq!(rooms(answer), (vec![(0xA1, None), (0xA2, Some(0))], vec![(0xB1, Some(0))]), "unknown ones are absent");
+
+    // A place becomes free: the one that waits takes it, and nobody but it.
+    bench.tell(apply(6, vec![Body::RemoveDevice(0xA1)]));
+    assert_eq!(words(&bench.mailboxes[0]), ["remove device", "device", "mark"]);
+    let answer = asked(&mut bench, &[0xA1, 0xA2], &[], &[0xA2]);
+    assert_eq!(rooms(answer).0, [(0xA2, None)]);
+    bench.tell(apply(7, vec![Body::RemoveDevice(0xA2)]));
+    assert_eq!(words(&bench.mailboxes[0]), ["remove device", "mark"]);
+    // What waits and is removed makes no room.
+    bench.tell(apply(8, vec![Body::RemoveGateway(0xB1)]));
+    assert_eq!(words(&bench.mailboxes[0]), ["remove gateway", "mark"]);
+}
+
+#[test]
+fn a_snapshot_without_a_device_makes_room_for_another() {
+    let mut bench = Bench::new(1);
+    bench.snapshot(5, [structure(), vec![device(0xA1, 1)]].concat());
+    words(&bench.mailboxes[0]);
+    bench.snapshot(6, [structure(), vec![device(0xA2, 2)]].concat());
+    // The new one arrives before the old one leaves.
+    let first = bench.mailboxes[0].to.pop();
+    assert!(matches!(first, Some(ToShard::Load(_))));
+    let mut bench_words = words(&bench.mailboxes[0]);
+    assert_eq!(bench_words, ["device", "remove device", "mark"]);
+    bench.tell(apply(7, vec![device(0xA3, 3)]));
+    let Some(ToShard::Upsert(upsert)) = bench.mailboxes[0].to.pop() else { panic!("a device") };
+    assert!(bench.mailboxes[0].from.push(FromShard::UpsertFull(upsert)).is_ok());
+    bench.control.drain_shards();
+    words(&bench.mailboxes[0]);
+    bench.snapshot(8, [structure(), vec![device(0xA3, 3)]].concat());
+    bench_words = words(&bench.mailboxes[0]);
+    assert_eq!(bench_words, ["load", "device", "remove device", "mark"]);
+}
+
 #[test]
 fn a_stop_ends_in_the_middle_of_an_import() {
     let mut bench = Bench::new(2);

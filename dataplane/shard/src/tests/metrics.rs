@@ -159,6 +159,13 @@ fn every_drop_can_be_made_to_move() {
                 upsert(world, &DeviceSpec { enabled: false, ..device(0, 1) });
                 consumer_commands(world, device(0, 1).dev_eui);
             }),
+            ("no_room", one(), |world| {
+                for eui in 0..2000 {
+                    let gateway = plan::Gateway { eui: Eui64::new(eui), tenant: 0, eirp_max_dbm: None };
+                    world.mailboxes[0].to.push(ToShard::Upsert(plan::Upsert::Gateway(gateway))).expect("room");
+                    world.turn();
+                }
+            }),
             ("happened_dropped", Sizes { mail_count: 16, ..one() }, strangers_come_online),
             ("downlink_not_restored", one(), |world| {
                 world.mailboxes[0].to.push(ToShard::RestoreDownlink(vec![1].into())).expect("room");

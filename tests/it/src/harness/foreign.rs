@@ -1,4 +1,4 @@
-//! Programs that nobody here wrote, driven through pipes: Python `websockets`, npm `lora-packet`, Chromium.
+//! Programs that nobody here wrote, driven through pipes: Python `websockets` and `protobuf`, npm `lora-packet`, Chromium.
 //!
 //! Owns the children; `cargo xtask foreign` and `scripts/test` install what they need.
 
@@ -81,6 +81,14 @@ pub(crate) fn python_socket(url: &str, certificate: &Path, deflate: bool) -> Lin
     let opened = if deflate { "open permessage-deflate" } else { "open" };
     assert_eq!(lines.line(PATIENCE).as_deref(), Some(opened));
     lines
+}
+
+/// A control plane made of Python `protobuf` on this control socket; `facts` is what its plan holds.
+pub(crate) fn python_control(control_socket: &Path, facts: &Value) -> Lines {
+    let contract = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dataplane/contract/contract.proto");
+    let mut command = Command::new(home().join("python/bin/python"));
+    command.arg(source("control_plane.py")).arg(contract).arg(control_socket).arg(facts.to_string());
+    Lines::start(&mut command)
 }
 
 /// A device made of npm `lora-packet`.

@@ -139,7 +139,9 @@ impl System {
         command.arg("--wss-listen").arg(format!("[::]:{}", self.wss_port));
         command.arg("--cert").arg(self.path("cert.pem")).arg("--key").arg(self.path("key.pem"));
         command.arg("--metrics-listen").arg(format!("127.0.0.1:{}", self.metrics_port));
-        command.arg("--devices-max").arg("10000");
+        if !self.options.iter().any(|option| option == "--devices-max") {
+            command.arg("--devices-max").arg("10000");
+        }
         command.args(&self.options);
         command
     }

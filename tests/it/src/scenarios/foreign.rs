@@ -1,9 +1,10 @@
 //! Clients and encoders that nobody here wrote, from one end to the other.
 
-use crate::harness::device::{Say, hex};
-use crate::harness::fixture::World;
-use crate::harness::foreign::{Browser, Packets, python_socket};
-use crate::harness::gateway::Heard;
+use crate::harness::device::{Device, Say, hex};
+use crate::harness::fixture::{World, gateway_eui};
+use crate::harness::foreign::{Browser, Lines, Packets, python_control, python_socket};
+use crate::harness::gateway::{Gateway, Heard};
+use crate::harness::system::System;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -136,4 +137,81 @@ fn the_console_shows_itself_in_a_browser() {
     assert!(document["openapi"].as_str().is_some_and(|version| version.starts_with("3.1")), "{}", document["openapi"]);
     browser.open(&format!("http://127.0.0.1:{}/api/docs", world.system.rest_port));
     browser.wait("document.body.innerText.includes('/api/v1/streams')");
+}
+
+/// A dataplane without any control of ours obeys what Python makes of the contract: a snapshot, a delta, a refusal.
+#[test]
+fn a_control_plane_in_python_pushes_a_plan_to_every_shard() {
+    const SHARD_COUNT: usize = 3;
+    let mut system = System::prepare(SHARD_COUNT as u32, &[]);
+    system.start_dataplane();
+    let mut devices = [Device::new(1), Device::new(2)];
+    let fact = |device: &Device| {
+        json!({
+            "dev_eui": device.dev_eui, "dev_addr": device.dev_addr,
+            "nwk_s_key": hex(&device.nwk_s_key), "app_s_key": hex(&device.app_s_key),
+        })
+    };
+    let token = "made-in-python";
+    let devices_known: Vec<Value> = devices.iter().map(fact).collect();
+    let facts = json!({ "token": token, "gateway": gateway_eui(1), "devices": devices_known });
+    let mut control = python_control(&system.path("control.sock"), &facts);
+
+    // 64-bit numbers are text in protobuf's JSON, zeros are left out.
+    let hello = control.next()["hello"].clone();
+    assert_eq!((&hello["major"], &hello["shard_count"]), (&json!(1), &json!(SHARD_COUNT)), "{hello}");
+    assert_eq!(hello.get("store"), None, "it has no plan yet: {hello}");
+    let acknowledged = |control: &Lines, revision: Option<&str>| {
+        let mut shards: Vec<u64> = (0..SHARD_COUNT)
+            .map(|_| {
+                let said = control.next();
+                let body = said.get("acknowledged").unwrap_or_else(|| panic!("{said}"));
+                assert_eq!(body.get("revision").and_then(Value::as_str), revision, "{said}");
+                body.get("shard").map_or(0, |shard| shard.as_u64().expect("a number"))
+            })
+            .collect();
+        shards.sort_unstable();
+        assert_eq!(shards, [0, 1, 2], "each shard once");
+    };
+    acknowledged(&control, None);
+    control.say("snapshot");
+    acknowledged(&control, Some("5"));
+
+    // What Python configured serves: a gateway, a device, a stream with its token.
+    let mut gateway = Gateway::online(gateway_eui(1), system.gateways());
+    let mut socket = system.door().stream(token);
+    gateway.hear(&devices[0].uplink(1, &[0x51], Say::default()), Heard::default());
+    assert_eq!(socket.next()["Data"], "51");
+    while answer(&control, "happened")["kind"] != "stream_opened" {}
+
+    control.say("refer");
+    let said = answer(&control, "refused");
+    assert_eq!((&said["field"], &said["revision"]), (&json!("applications[9].tenant"), &json!("7")), "{said}");
+    control.say("device");
+    let revisions: Vec<Value> =
+        (0..SHARD_COUNT).map(|_| answer(&control, "acknowledged")["revision"].clone()).collect();
+    assert_eq!(revisions, ["6", "6", "6"]);
+    gateway.hear(&devices[1].uplink(1, &[0x52], Say::default()), Heard::default());
+    assert_eq!(socket.next()["Data"], "52");
+
+    control.say("query");
+    let mut known: Vec<String> = answer(&control, "answer")["devices"]
+        .as_array()
+        .expect("devices")
+        .iter()
+        .map(|device| device["dev_eui"].as_str().expect("text").to_owned())
+        .collect();
+    known.sort();
+    assert_eq!(known, devices.each_ref().map(|device| device.dev_eui.to_string()));
+}
+
+/// The next message of this kind; operational events come in between.
+fn answer(control: &Lines, kind: &str) -> Value {
+    loop {
+        let said = control.next();
+        if let Some(body) = said.get(kind) {
+            return body.clone();
+        }
+        assert!(said.get("happened").is_some(), "not {kind}: {said}");
+    }
 }

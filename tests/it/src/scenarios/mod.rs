@@ -9,6 +9,7 @@ mod faults;
 mod foreign;
 mod logs;
 mod newcomer;
+mod no_room;
 mod oracle;
 mod steering;
 mod streams;

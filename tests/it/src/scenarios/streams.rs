@@ -84,53 +84,82 @@ fn every_level_sees_what_it_covers_and_nothing_else() {
     }
 }
 
+/// How long something took in every repetition.
+#[derive(Default)]
+struct Delays(Vec<Duration>);
+
+impl Delays {
+    /// The other tests share the machine and may hold a repetition up; half of them are not held up by chance.
+    fn check(mut self, what: &str) {
+        self.0.sort();
+        let (median, last) = (self.0[self.0.len() / 2], self.0[self.0.len() - 1]);
+        eprintln!("{what}: median {median:?}, longest {last:?} of {}", self.0.len());
+        assert!(median <= IN_FORCE, "{what}: {median:?}");
+    }
+}
+
 #[test]
 fn streams_come_change_and_go_while_traffic_flows() {
+    const ROUND_COUNT: usize = 21;
     let world = World::start();
     let device = world.abp(1);
     let traffic = Traffic::start(world.gateway(1), device, Duration::from_millis(4));
+    let door = world.system.door();
+    let [mut writes, mut made, mut old_form, mut new_form, mut removed] = [(); 5].map(|()| Delays::default());
+    for _ in 0..ROUND_COUNT {
+        // Made (a stream, then a token): from the answer to the first message, connecting included.
+        let start = Instant::now();
+        let stream = world.stream(&json!({}));
+        let answered = Instant::now();
+        writes.0.push(answered.duration_since(start) / 2);
+        let mut socket = world.open(&stream);
+        let first = socket.next();
+        made.0.push(answered.elapsed());
 
-    // Made: the answer says that it is in force, so it can be opened at once.
-    let start = Instant::now();
-    let stream = world.stream(&json!({}));
-    let made_in = start.elapsed();
-    let mut socket = world.open(&stream);
-    let first = socket.next();
-    let gap = traffic.sent_at(&first).saturating_duration_since(start);
-    eprintln!("a stream made in {made_in:?}, its first uplink sent {gap:?} after the request");
+        // Changed: to the last uplink that was sent and still had the old form, and to the first message with the new
+        // one, with nothing lost in between.
+        let mut last = first["FCnt"].as_u64().expect("a counter");
+        let tag = world.api.send("GET", &stream.path, &[], None).etag.expect("an ETag");
+        let change = json!({ "format": "csv" }).to_string();
+        let start = Instant::now();
+        let answer = world.api.send("PATCH", &stream.path, &[("If-Match", &tag)], Some(&change));
+        let answered = Instant::now();
+        writes.0.push(answered.duration_since(start));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let mut latest = Duration::ZERO;
+        let csv = loop {
+            let text = socket.text();
+            let Ok(message) = serde_json::from_str::<Value>(&text) else { break text };
+            let fcnt = message["FCnt"].as_u64().expect("a counter");
+            assert_eq!(fcnt, last + 1, "an uplink was lost during the change");
+            last = fcnt;
+            latest = latest.max(traffic.sent_at(&message).saturating_duration_since(answered));
+        };
+        new_form.0.push(answered.elapsed());
+        old_form.0.push(latest);
+        assert!(csv.contains(&device_row()), "{csv}");
 
-    // Changed: every uplink sent 50 ms after the request has the new form, with nothing lost in between.
-    let mut last = first["FCnt"].as_u64().expect("a counter");
-    let answer = world.api.send("GET", &stream.path, &[], None);
-    let tag = answer.etag.expect("an ETag");
-    let start = Instant::now();
-    let change = json!({ "format": "csv" }).to_string();
-    let answer = world.api.send("PATCH", &stream.path, &[("If-Match", &tag)], Some(&change));
-    assert_eq!(answer.status, 200, "{answer:?}");
-    eprintln!("a change answered in {:?}", start.elapsed());
-    let csv = loop {
-        let text = socket.text();
-        let Ok(message) = serde_json::from_str::<Value>(&text) else { break text };
-        let fcnt = message["FCnt"].as_u64().expect("a counter");
-        assert_eq!(fcnt, last + 1, "an uplink was lost during the change");
-        last = fcnt;
-        let late = traffic.sent_at(&message).saturating_duration_since(start);
-        assert!(late <= IN_FORCE, "the old form was still in force {late:?} after the change");
-    };
-    assert!(csv.contains(&device_row()), "{csv}");
+        // A stale ETag changes nothing.
+        let back = json!({ "format": "json" }).to_string();
+        let answer = world.api.send("PATCH", &stream.path, &[("If-Match", &tag)], Some(&back));
+        assert_eq!(answer.status, 412, "{answer:?}");
 
-    // A stale ETag changes nothing.
-    let answer =
-        world.api.send("PATCH", &stream.path, &[("If-Match", &tag)], Some(&json!({ "format": "json" }).to_string()));
-    assert_eq!(answer.status, 412, "{answer:?}");
-
-    // Removed: its sessions are closed, its token opens nothing.
-    let start = Instant::now();
-    world.api.delete(&stream.path);
-    let code = socket.close_code();
-    eprintln!("a removal closed the session with {code:?} after {:?}", start.elapsed());
-    assert!(code.is_some(), "the close is spoken, not torn");
-    assert_eq!(world.system.door().open(&format!("/?token={}", stream.token), &[]).err(), Some(401));
+        // Removed: from the answer to the last message and the close. The token opens nothing from then on.
+        let start = Instant::now();
+        world.api.delete(&stream.path);
+        writes.0.push(start.elapsed());
+        let answered = Instant::now();
+        let code = socket.close_code();
+        removed.0.push(answered.elapsed());
+        assert!(code.is_some(), "the close is spoken, not torn");
+        assert_eq!(door.open(&format!("/?token={}", stream.token), &[]).err(), Some(401));
+    }
+    // An answer waits until the write is in force, so a slow one would hide what the others measure.
+    writes.check("a write's answer");
+    made.check("a new stream's first message");
+    old_form.check("a changed stream's last uplink in the old form");
+    new_form.check("a changed stream's first message in the new form");
+    removed.check("a removed stream's end");
 }
 
 fn device_row() -> String {
