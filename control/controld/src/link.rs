@@ -338,6 +338,9 @@ impl Task {
             }
             Err(error) => {
                 if !self.is_known_absent {
+                // What the link still said to the connection before must not precede its Hello on this one.
+                self.encoder = Encoder::default();
+                self.decoder = Decoder::default();
                     let socket = self.socket.display();
                     tracing::info!("no dataplane at {socket} yet ({error}): changes are stored and wait");
                     self.is_known_absent = true;
