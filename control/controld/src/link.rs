@@ -311,6 +311,10 @@ impl Task {
                     return Some(Input::ReadFailed(ticket));
                 }
             }
+            Output::CloseView => {
+                // As at hanging up: without a reader there is no view.
+                let _ = self.orders.send(Order::Close);
+            }
             Output::InForce(revision) => tracing::debug!(revision, "in force on every shard"),
             Output::Refused(refusal) => {
                 let push::Refusal { revision, field, reason } = refusal;
@@ -334,13 +338,13 @@ impl Task {
         match UnixStream::connect(&self.socket).await {
             Ok(stream) => {
                 self.halves = Some(stream.into_split());
+                // What the link still said to the connection before must not precede its Hello on this one.
+                self.encoder = Encoder::default();
+                self.decoder = Decoder::default();
                 Input::Connected
             }
             Err(error) => {
                 if !self.is_known_absent {
-                // What the link still said to the connection before must not precede its Hello on this one.
-                self.encoder = Encoder::default();
-                self.decoder = Decoder::default();
                     let socket = self.socket.display();
                     tracing::info!("no dataplane at {socket} yet ({error}): changes are stored and wait");
                     self.is_known_absent = true;
