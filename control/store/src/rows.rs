@@ -57,6 +57,7 @@ impl Kept for Tenant {
     type Id = TenantId;
     const TABLE: &'static str = "tenants";
     const COLUMNS: &'static [&'static str] = &["name"];
+    const OWNER: &'static str = "id";
     const REFERRERS: &'static str = "applications, profiles, gateways, devices, streams or API keys";
 
     fn bind(&self) -> Result<Vec<Value>, Error> {

@@ -327,6 +327,10 @@ async fn what_others_need_is_not_removed() {
     ];
     for path in &all {
         house.ask(&acme.admin, "DELETE", path, None).await.expect(409).fields();
+    assert_eq!(walk(&format!("tenants?tenant={}&", other.id)).await, ["Other"]);
+    // Its own is on the first page, however many there are before it.
+    let page = house.get(&other.admin, "tenants?limit=1").await.expect(200).json();
+    assert_eq!((&page["items"][0]["name"], &page["next"]), (&json!("Other"), &Value::Null));
     }
     house.ask(&house.operator, "DELETE", &format!("tenants/{}", acme.id), None).await.expect(409);
     house.ask(&acme.admin, "DELETE", &format!("streams/{tap}"), None).await.expect(204);
