@@ -118,19 +118,21 @@ fn documented() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(status::status))
 }
 
-/// At the first start, makes an operator's API key and gives its secret; it can be had this once only.
+/// At the first start, makes an operator's API key and says whether it did. `keep` is given its secret, this once only,
+/// and before the key is stored: a secret that could not be kept is the secret of no key.
 ///
 /// # Errors
-/// When the store fails.
-pub fn bootstrap(store: &Store) -> Result<Option<String>, Error> {
+/// Those of `keep`, or when the store fails.
+pub fn bootstrap<E: From<Error>>(store: &Store, keep: impl FnOnce(&str) -> Result<(), E>) -> Result<bool, E> {
     let written = store.write(|writer| {
         if !writer.list::<ApiKey>(Scope::default(), 0, 1)?.is_empty() {
             writer.only_try();
-            return Ok(None);
+            return Ok(false);
         }
         let name = Name::parse("First operator").map_err(Error::Broken)?;
         let (_, secret) = writer.insert_key(name, Role::Operator)?;
-        Ok::<_, Error>(Some(secret.reveal().to_owned()))
+        keep(secret.reveal())?;
+        Ok::<_, E>(true)
     })?;
     Ok(written.value)
 }

@@ -85,6 +85,13 @@ impl Options {
 mod tests {
     use super::*;
 
+    /// The host by which applications reach the streams.
+    #[must_use]
+    pub fn stream_host(&self) -> Option<String> {
+        let url: axum::http::Uri = self.stream_url.parse().ok()?;
+        url.host().map(|host| host.trim_matches(['[', ']']).to_owned())
+    }
+
     fn parse(arguments: &[&str]) -> Result<Options, String> {
         let all = ["trunkline-control", "--data-dir", "/d"].iter().chain(arguments);
         Options::try_parse_from(all).map_err(|error| error.to_string())
@@ -106,3 +113,7 @@ mod tests {
         assert_eq!(parse(&["--dataplane-socket", "/s"]).unwrap().socket(), PathBuf::from("/s"));
     }
 }
+        assert_eq!(options.stream_host().as_deref(), Some("localhost"));
+        let host = |url| parse(&["--stream-url", url]).unwrap().stream_host();
+        assert_eq!(host("wss://streams.example:8443").as_deref(), Some("streams.example"));
+        assert_eq!(host("wss://[2001:db8::1]:8443").as_deref(), Some("2001:db8::1"));

@@ -189,8 +189,13 @@ impl House {
         let path = folder.path().join("control.sqlite");
         let store = Store::open(&path, &folder.path().join("control.key"), Box::<Compiler>::default());
         let store = Arc::new(store.expect("a store"));
-        let operator = bootstrap(&store).expect("a store").expect("the first start");
-        assert_eq!(bootstrap(&store).expect("a store"), None, "once only");
+        let mut operator = String::new();
+        // A secret that cannot be kept leaves no key behind: the next start makes another.
+        let lost = bootstrap(&store, |_| Err(store::Error::Broken("no file".into())));
+        assert!(lost.is_err_and(|error| error.to_string().contains("no file")));
+        let keep = |secret: &str| Ok::<_, store::Error>(operator.push_str(secret));
+        assert!(bootstrap(&store, keep).expect("a store"), "the first start");
+        assert!(!bootstrap(&store, |_| Ok::<_, store::Error>(())).expect("a store"), "once only");
         let dataplane = Arc::new(Played {
             is_away: AtomicBool::new(false),
             revision: AtomicU64::new(store.revision()),
