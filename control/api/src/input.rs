@@ -1,6 +1,7 @@
 //! What comes in: strict JSON bodies, query parameters, paths, preconditions.
 
 use crate::problem::Problem;
+use crate::state::Shared;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
@@ -10,24 +11,25 @@ use model::{Fault, Faults, Uid};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// A JSON body. Unknown fields, wrong types and trailing bytes are problems that name the field.
 /// Unknown fields that are named; who sent more knows what is wrong.
 const UNKNOWN_COUNT_MAX: usize = 16;
 
+/// A JSON body. Unknown fields, wrong types and trailing bytes are problems that name the field.
 pub(crate) struct Json<T>(pub(crate) T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+impl<T: DeserializeOwned> FromRequest<Shared> for Json<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, api: &Shared) -> Result<Self, Problem> {
         let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim();
         if !["application/json", "application/merge-patch+json"].contains(&kind) {
             let detail = "the body must be application/json";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
         }
-        let bytes = Bytes::from_request(request, state)
+        let bytes = tokio::time::timeout(api.options.body_timeout, Bytes::from_request(request, api))
             .await
+            .map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"))?
             .map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
         parse(&bytes).map(Self)
     }
@@ -80,8 +82,6 @@ where
     Ok(value)
 }
 
-fn malformed(error: &serde_json::Error) -> Problem {
-    let detail = format!("the body is not JSON: {error}");
 /// serde's words about a value, without the value: it may be a key that stands in the wrong place.
 fn without_value(text: &str) -> String {
     // From the end: the value may hold these words too, what was expected does not.
@@ -95,6 +95,8 @@ fn without_value(text: &str) -> String {
     }
 }
 
+fn malformed(error: &serde_json::Error) -> Problem {
+    let detail = format!("the body is not JSON: {error}");
     Problem::new(StatusCode::BAD_REQUEST, detail)
 }
 
@@ -253,8 +255,6 @@ mod tests {
         check("", 400, None);
     }
 
-    /// The examples of RFC 7396, appendix A.
-    #[test]
     #[test]
     fn names_some_unknown_fields_and_no_values() {
         let many: String = (0..1000).map(|number| format!(",\"f{number}\":1")).collect();
@@ -274,6 +274,8 @@ mod tests {
         }
     }
 
+    /// The examples of RFC 7396, appendix A.
+    #[test]
     fn merges_as_the_rfc_shows() {
         let cases = [
             (json!({"a":"b"}), json!({"a":"c"}), json!({"a":"c"})),

@@ -36,6 +36,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
+pub use metrics::Connections;
 pub use problem::{FieldProblem, Problem};
 pub use state::{Api, Options};
 
@@ -49,6 +50,7 @@ use model::{ApiKey, Name, Role};
 use std::sync::Arc;
 use std::time::Instant;
 use store::{Error, Scope, Store};
+use tokio::sync::watch;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -62,8 +64,16 @@ impl Api {
     #[must_use]
     pub fn new(store: Arc<Store>, dataplane: Arc<dyn Dataplane>, options: Options) -> Arc<Self> {
         let events = EventLog::start(Arc::clone(&store), dataplane.events());
-        let requests = metrics::Requests::default();
-        Arc::new(Self { store, dataplane, options, events, requests, started: Instant::now() })
+        Arc::new(Self {
+            store,
+            dataplane,
+            options,
+            events,
+            requests: metrics::Requests::default(),
+            connections: Arc::default(),
+            stopping: watch::Sender::new(false),
+            started: Instant::now(),
+        })
     }
 }
 

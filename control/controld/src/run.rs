@@ -7,7 +7,7 @@ use crate::certificate::Pair;
 use crate::files::{DataDir, write_secret};
 use crate::link::{DataplaneLink, Settings};
 use crate::options::Options;
-use crate::serve::{Tls, bind};
+use crate::serve::{Server, bind};
 use crate::stored::Stored;
 use api::Api;
 use api::dataplane::Dataplane;
@@ -104,32 +104,27 @@ async fn serve(options: &Options, store: Arc<Store>, tls: Option<Arc<rustls::Ser
             version: env!("CARGO_PKG_VERSION").to_owned(),
             stream_url: options.stream_url.clone(),
             patience: Duration::from_millis(options.patience_ms),
+            body_timeout: Duration::from_secs(options.request_timeout_s),
         },
     );
-    let router = api::router(api);
+    let server = Server {
+        router: api::router(Arc::clone(&api)),
+        connections: api.connections(),
+        connection_count_max: options.connections_max as usize,
+        head_timeout: Duration::from_secs(options.request_timeout_s),
+    };
     let scheme = if tls.is_some() { "https" } else { "http" };
     tracing::info!("ready: {scheme}://{address}/");
 
-    let until = {
-        let mut stopped = stopped.clone();
-        async move {
-            // The sender outlives every server.
-            let _ = stopped.wait_for(|is_over| *is_over).await;
-        }
-    };
-    let server = tokio::spawn(async move {
-        match tls {
-            Some(config) => axum::serve(Tls::start(listener, config)?, router).with_graceful_shutdown(until).await,
-            None => axum::serve(listener, router).with_graceful_shutdown(until).await,
-        }
-    });
+    let server = tokio::spawn(server.run(listener, tls, stopped));
     signals.await;
     tracing::info!("stopping");
     let _ = stop.send(true);
+    api.stop();
     let result = match tokio::time::timeout(GRACE, server).await {
-        Ok(Ok(result)) => result.map_err(|error| format!("the API's listener failed: {error}")),
+        Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(format!("the API failed: {error}")),
-        // Followers of events never end by themselves.
+        // Who is still served has had its time.
         Err(_) => Ok(()),
     };
     link.abort();

@@ -143,6 +143,7 @@ impl Dataplane for Played {
 pub(super) struct House {
     _folder: TempDir,
     pub(super) router: Router,
+    pub(super) api: Arc<Api>,
     pub(super) store: Arc<Store>,
     pub(super) dataplane: Arc<Played>,
     pub(super) operator: String,
@@ -185,6 +186,10 @@ impl Answered {
 
 impl House {
     pub(super) fn new() -> Self {
+        Self::with(Options::default())
+    }
+
+    pub(super) fn with(options: Options) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("control.sqlite");
         let store = Store::open(&path, &folder.path().join("control.key"), Box::<Compiler>::default());
@@ -204,8 +209,8 @@ impl House {
             events: broadcast::channel(64).0,
         });
         let link: Arc<dyn Dataplane> = Arc::<Played>::clone(&dataplane);
-        let api = Api::new(Arc::clone(&store), link, Options::default());
-        Self { _folder: folder, router: router(api), store, dataplane, operator }
+        let api = Api::new(Arc::clone(&store), link, options);
+        Self { _folder: folder, router: router(Arc::clone(&api)), api, store, dataplane, operator }
     }
 
     pub(super) async fn send(&self, request: Request<Body>) -> Answered {
