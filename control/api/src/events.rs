@@ -15,21 +15,24 @@ use axum::response::sse::{self, Sse};
 use axum::response::{IntoResponse, Response};
 use base::Eui64;
 use futures_util::stream::{self, Stream};
-use model::{Application, ApplicationId, Stream as Tap, StreamId, Tenant, TenantId};
+use model::{ApiKey, Application, ApplicationId, KeyId, Stream as Tap, StreamId, Tenant, TenantId};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use store::{Error, Reader, Store};
-use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
+use tokio::time::{Instant, Interval, interval_at};
 use utoipa::{IntoParams, ToSchema};
 
 /// Events that are remembered.
 const REMEMBERED_COUNT: usize = 10_000;
 /// Events that a slow reader may fall behind.
 const BEHIND_COUNT_MAX: usize = 1024;
+/// How long the following of events outlives its API key.
+const RECHECK: Duration = Duration::from_secs(2);
 /// Events that are named together.
 const BATCH_COUNT: usize = 256;
 
@@ -231,7 +234,7 @@ pub(crate) async fn list(
 
 /// Follows what happens, as server-sent events; `since` or `Last-Event-ID` first replays what is remembered.
 #[utoipa::path(get, path = "/api/v1/events/stream", tag = "events", params(EventParams), responses(
-    (status = 200, description = "Events as they happen, each the JSON of an event", body = String,
+    (status = 200, description = "Events as they happen, each the JSON of an event; ends with its API key", body = String,
         content_type = "text/event-stream"),
     (status = "4XX", response = Failed),
 ))]
@@ -248,7 +251,16 @@ pub(crate) async fn follow(
     let live = api.events.live.subscribe();
     let replay = if since.is_some() { api.events.after(since, REMEMBERED_COUNT, &wanted) } else { Vec::new() };
     let told = replay.last().map_or(0, |entry| entry.id);
-    let following = Following { replay: replay.into(), live, wanted, told };
+    let following = Following {
+        replay: replay.into(),
+        live,
+        wanted,
+        told,
+        key: who.key.number,
+        recheck: interval_at(Instant::now() + RECHECK, RECHECK),
+        stopping: api.stopping.subscribe(),
+        api,
+    };
     let alive = sse::KeepAlive::new().interval(Duration::from_secs(15));
     Ok(Sse::new(following.stream()).keep_alive(alive).into_response())
 }
@@ -258,16 +270,40 @@ struct Following {
     live: broadcast::Receiver<Arc<Entry>>,
     wanted: Wanted,
     told: u64,
+    key: KeyId,
+    recheck: Interval,
+    stopping: watch::Receiver<bool>,
+    api: Shared,
 }
 
 impl Following {
+    /// Whether the API key that it was asked with is still one.
+    async fn is_allowed(&self) -> bool {
+        let key = self.key;
+        self.api.read(move |reader| Ok(reader.by_number::<ApiKey>(key)?.is_some())).await.unwrap_or(false)
+    }
+
     fn stream(self) -> impl Stream<Item = Result<sse::Event, Infallible>> {
         stream::unfold(self, |mut state| async move {
             loop {
                 if let Some(entry) = state.replay.pop_front() {
                     return Some((Ok(message(&entry)), state));
                 }
-                match state.live.recv().await {
+                let stopped = async {
+                    // The sender lives as long as the API.
+                    let _ = state.stopping.wait_for(|is_over| *is_over).await;
+                };
+                let next = tokio::select! {
+                    next = state.live.recv() => next,
+                    () = stopped => return None,
+                    _ = state.recheck.tick() => {
+                        if !state.is_allowed().await {
+                            return None;
+                        }
+                        continue;
+                    }
+                };
+                match next {
                     Ok(entry) if entry.id > state.told && state.wanted.has(&entry) => {
                         return Some((Ok(message(&entry)), state));
                     }

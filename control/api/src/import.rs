@@ -4,7 +4,7 @@
 //! before. A bad row costs itself only.
 //!
 //! ```text
-//!   body chunks -> records (at most 64 KiB each) -> batches of 5000 -> resolve, check, upsert -> commit -> push
+//!   body chunks -> records (at most 64 KiB each) -> batches of 5000, or 4 MiB -> resolve, check, upsert -> commit -> push
 //! ```
 
 use crate::auth::Who;
@@ -19,21 +19,28 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use base::Eui64;
 use csv_core::ReadRecordResult;
 use futures_util::StreamExt;
 use model::{Application, ApplicationId, Faults, Profile, ProfileId, TenantId};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use store::{Reader, Upserted, Writer};
 use utoipa::{IntoParams, ToSchema};
 
-/// Rows of one transaction.
+/// Rows of one transaction, and the bytes of all of them.
 const BATCH_COUNT: usize = 5000;
+const BATCH_BYTES: usize = 4 << 20;
+/// What is cut into rows before one looks whether a batch is full: short rows weigh far more than their bytes.
+const PIECE_BYTES: usize = 64 << 10;
 /// The longest row.
 const ROW_BYTES_MAX: usize = 64 << 10;
-/// Failed rows that are told; more are counted.
+/// Failed rows that are told, and the bytes of the telling; more are counted.
 const TOLD_COUNT_MAX: usize = 10_000;
+const TOLD_BYTES_MAX: usize = 4 << 20;
+/// Devices that a dry run remembers to have found new. Beyond that, one in two batches counts as two.
+const TRIED_COUNT_MAX: usize = 1 << 20;
 
 /// How to import.
 #[derive(Clone, Debug, Default, Deserialize, IntoParams)]
@@ -81,6 +88,9 @@ pub(crate) struct Summary {
     applied: bool,
     /// The revision that has everything.
     revision: u64,
+    /// Why it ended before the end of what was sent. What is counted was kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    broke_off: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -92,11 +102,12 @@ struct SummaryLine<'a> {
 ///
 /// NDJSON: one device per line, as for creating one. CSV: a header line with any of dev_eui, join_eui, application,
 /// profile, name, enabled, app_key, dev_addr, nwk_s_key, app_s_key, fcnt_up, fcnt_down. The answer is NDJSON: a line for
-/// each row that failed (the first 10000), then `{"summary": ...}`.
+/// each row that failed (the first 10000, and 4 MiB), then `{"summary": ...}`.
 #[utoipa::path(post, path = "/api/v1/devices/import", tag = "devices", params(ImportParams),
     request_body(content(("application/x-ndjson"), ("text/csv")), description = "The rows"), responses(
-    (status = 200, description = "Lines of FailedRow, then one of Summary", body = String,
+    (status = 200, description = "Lines of FailedRow, then one of Summary; what was imported is in force", body = String,
         content_type = "application/x-ndjson"),
+    (status = 202, description = "The same; not yet in force", body = String, content_type = "application/x-ndjson"),
     (status = "4XX", response = Failed),
 ))]
 pub(crate) async fn import(
@@ -108,7 +119,7 @@ pub(crate) async fn import(
 ) -> Result<Response, Problem> {
     who.writer()?;
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let mut rows = match kind.split(';').next().unwrap_or_default().trim() {
+    let rows = match kind.split(';').next().unwrap_or_default().trim() {
         "application/x-ndjson" | "application/jsonl" => Rows::Ndjson(Ndjson::default()),
         "text/csv" => Rows::Csv(Box::default()),
         _ => {
@@ -116,55 +127,100 @@ pub(crate) async fn import(
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
         }
     };
-    let mut batch = Batch {
+    let batch = Batch {
         who,
         defaults: (params.application, params.profile),
         dry_run: params.dry_run,
         summary: Summary { dry_run: params.dry_run, revision: api.store.revision(), ..Summary::default() },
         told: Vec::new(),
         known: Known::default(),
+        tried: HashSet::new(),
     };
-    let mut waiting = Vec::new();
-    let mut chunks = body.into_data_stream();
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "the upload broke off"))?;
-        rows.feed(&chunk, &mut waiting)?;
-        if waiting.len() >= BATCH_COUNT {
-            (batch, waiting) = run(&api, batch, waiting).await?;
+    let (Batch { mut summary, mut told, .. }, outcome) = all(&api, batch, rows, body).await?;
+    if let Err(problem) = outcome {
+        if summary.rows == 0 {
+            return Err(problem);
         }
+        // What was kept is kept: who sent it learns how much that is, and which rows failed.
+        summary.broke_off = Some(problem.detail);
     }
-    rows.finish(&mut waiting)?;
-    (batch, _) = run(&api, batch, waiting).await?;
-    let Batch { mut summary, mut told, .. } = batch;
     summary.applied =
         summary.dry_run || api.dataplane.in_force(summary.revision, api.options.patience).await == InForce::Yes;
     let line = serde_json::to_vec(&SummaryLine { summary: &summary }).unwrap_or_default();
     told.extend_from_slice(&line);
     told.push(b'\n');
-    let mut response = told.into_response();
+    let status = if summary.applied { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let mut response = (status, told).into_response();
     let kind = HeaderValue::from_static("application/x-ndjson");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     Ok(response)
 }
 
-/// Writes what waits and tells the dataplane, on a thread that may block.
-async fn run(api: &Shared, batch: Batch, waiting: Vec<Row>) -> Result<(Batch, Vec<Row>), Problem> {
-    let shared = Arc::clone(api);
-    let (batch, rows) = blocking(move || {
-        let mut batch = batch;
-        let mut rows = waiting;
-        for part in rows.chunks_mut(BATCH_COUNT) {
-            batch.write(&shared, part)?;
+/// Takes everything in; also says what ended it early.
+async fn all(
+    api: &Shared,
+    mut batch: Batch,
+    mut rows: Rows,
+    body: Body,
+) -> Result<(Batch, Result<(), Problem>), Problem> {
+    let mut waiting = Waiting::default();
+    let mut outcome;
+    let mut chunks = body.into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        let Ok(chunk) = chunk else {
+            return Ok((batch, Err(Problem::new(StatusCode::BAD_REQUEST, "the upload broke off"))));
+        };
+        for piece in chunk.chunks(PIECE_BYTES) {
+            outcome = rows.feed(piece, &mut waiting);
+            if outcome.is_ok() && waiting.is_full() {
+                (batch, waiting, outcome) = run(api, batch, waiting).await?;
+            }
+            if outcome.is_err() {
+                return Ok((batch, outcome));
+            }
         }
-        rows.clear();
-        Ok::<_, Problem>((batch, rows))
+    }
+    outcome = rows.finish(&mut waiting);
+    if outcome.is_ok() {
+        (batch, _, outcome) = run(api, batch, waiting).await?;
+    }
+    Ok((batch, outcome))
+}
+
+/// Writes what waits and tells the dataplane, on a thread that may block.
+async fn run(api: &Shared, batch: Batch, waiting: Waiting) -> Result<(Batch, Waiting, Result<(), Problem>), Problem> {
+    let shared = Arc::clone(api);
+    blocking(move || {
+        let (mut batch, mut waiting) = (batch, waiting);
+        let outcome = waiting.rows.chunks_mut(BATCH_COUNT).try_for_each(|part| batch.write(&shared, part));
+        waiting.rows.clear();
+        waiting.bytes = 0;
+        (batch, waiting, outcome)
     })
-    .await??;
-    Ok((batch, rows))
+    .await
 }
 
 /// A row: a device, or why it is none.
 struct Row(Result<DeviceBody, Problem>);
+
+/// Rows that are to be written.
+#[derive(Default)]
+struct Waiting {
+    rows: Vec<Row>,
+    /// Those that they were cut out of.
+    bytes: usize,
+}
+
+impl Waiting {
+    fn push(&mut self, row: Result<DeviceBody, Problem>, bytes: usize) {
+        self.rows.push(Row(row));
+        self.bytes += bytes;
+    }
+
+    fn is_full(&self) -> bool {
+        self.rows.len() >= BATCH_COUNT || self.bytes >= BATCH_BYTES
+    }
+}
 
 /// The state of an import between its batches.
 struct Batch {
@@ -174,6 +230,8 @@ struct Batch {
     summary: Summary,
     told: Vec<u8>,
     known: Known,
+    /// Devices that a dry run found new in this batch or one before.
+    tried: HashSet<Eui64>,
 }
 
 /// What ids in rows refer to. Valid within one transaction.
@@ -234,7 +292,13 @@ impl Batch {
         let parts = Parts { join_eui: body.join_eui, name: body.name, enabled: body.enabled, application, profile };
         let keys = Keys { otaa: body.otaa, abp: body.abp };
         let value = device(parts, keys, before.as_ref().map(|before| &before.value), faults)?;
-        Ok(writer.upsert_device(dev_eui, &value, before.as_ref())?)
+        let upserted = writer.upsert_device(dev_eui, &value, before.as_ref())?;
+        // Of a dry run nothing is left for the next batch to find.
+        let is_known = self.dry_run && upserted == Upserted::Created && self.tried.contains(&dev_eui);
+        if self.dry_run && self.tried.len() < TRIED_COUNT_MAX {
+            self.tried.insert(dev_eui);
+        }
+        Ok(if is_known { Upserted::Updated } else { upserted })
     }
 
     fn refer(
@@ -279,8 +343,11 @@ impl Batch {
             problem.errors
         };
         let row = FailedRow { row: self.summary.rows, dev_eui, errors };
-        self.told.extend(serde_json::to_vec(&row).unwrap_or_default());
-        self.told.push(b'\n');
+        let line = serde_json::to_vec(&row).unwrap_or_default();
+        if self.told.len() + line.len() < TOLD_BYTES_MAX {
+            self.told.extend(line);
+            self.told.push(b'\n');
+        }
     }
 }
 
@@ -291,14 +358,17 @@ enum Rows {
 }
 
 impl Rows {
-    fn feed(&mut self, chunk: &[u8], out: &mut Vec<Row>) -> Result<(), Problem> {
+    fn feed(&mut self, chunk: &[u8], out: &mut Waiting) -> Result<(), Problem> {
         match self {
-            Self::Ndjson(rows) => rows.feed(chunk, out),
+            Self::Ndjson(rows) => {
+                rows.feed(chunk, out);
+                Ok(())
+            }
             Self::Csv(rows) => rows.feed(chunk, out),
         }
     }
 
-    fn finish(&mut self, out: &mut Vec<Row>) -> Result<(), Problem> {
+    fn finish(&mut self, out: &mut Waiting) -> Result<(), Problem> {
         match self {
             Self::Ndjson(rows) => rows.end(out),
             // An empty chunk is the end to the CSV reader.
@@ -309,29 +379,40 @@ impl Rows {
 }
 
 fn too_long() -> Problem {
-    let detail = format!("a row has at most {ROW_BYTES_MAX} bytes");
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
+    Problem::field("row", format!("has more than {ROW_BYTES_MAX} bytes"))
 }
 
 #[derive(Default)]
 struct Ndjson {
     line: Vec<u8>,
+    /// Whether the line is one that only its end is looked for.
+    is_too_long: bool,
 }
 
 impl Ndjson {
-    fn feed(&mut self, mut chunk: &[u8], out: &mut Vec<Row>) -> Result<(), Problem> {
+    fn feed(&mut self, mut chunk: &[u8], out: &mut Waiting) {
         while let Some(at) = chunk.iter().position(|byte| *byte == b'\n') {
-            self.line.extend_from_slice(&chunk[..at]);
+            self.add(&chunk[..at]);
             chunk = &chunk[at + 1..];
             self.end(out);
         }
-        self.line.extend_from_slice(chunk);
-        if self.line.len() > ROW_BYTES_MAX { Err(too_long()) } else { Ok(()) }
+        self.add(chunk);
     }
 
-    fn end(&mut self, out: &mut Vec<Row>) {
-        if !self.line.trim_ascii().is_empty() {
-            out.push(Row(parse(&self.line)));
+    fn add(&mut self, part: &[u8]) {
+        self.is_too_long |= self.line.len() + part.len() > ROW_BYTES_MAX;
+        if self.is_too_long {
+            self.line.clear();
+        } else {
+            self.line.extend_from_slice(part);
+        }
+    }
+
+    fn end(&mut self, out: &mut Waiting) {
+        if std::mem::take(&mut self.is_too_long) {
+            out.push(Err(too_long()), 0);
+        } else if !self.line.trim_ascii().is_empty() {
+            out.push(parse(&self.line), self.line.len());
         }
         self.line.clear();
     }
@@ -359,6 +440,8 @@ struct Csv {
     text_count: usize,
     ends: [usize; 64],
     end_count: usize,
+    /// Why the record, of which only the end is looked for, is none.
+    fault: Option<Problem>,
     /// By field of the file, its column.
     header: Option<Vec<usize>>,
 }
@@ -371,13 +454,14 @@ impl Default for Csv {
             text_count: 0,
             ends: [0; 64],
             end_count: 0,
+            fault: None,
             header: None,
         }
     }
 }
 
 impl Csv {
-    fn feed(&mut self, mut chunk: &[u8], out: &mut Vec<Row>) -> Result<(), Problem> {
+    fn feed(&mut self, mut chunk: &[u8], out: &mut Waiting) -> Result<(), Problem> {
         loop {
             let (result, read, written, ended) =
                 self.reader.read_record(chunk, &mut self.text[self.text_count..], &mut self.ends[self.end_count..]);
@@ -386,13 +470,14 @@ impl Csv {
             self.end_count += ended;
             match result {
                 ReadRecordResult::InputEmpty | ReadRecordResult::End => return Ok(()),
-                ReadRecordResult::OutputFull => return Err(too_long()),
+                ReadRecordResult::OutputFull => self.drop_record(too_long())?,
                 ReadRecordResult::OutputEndsFull => {
-                    return Err(Problem::new(StatusCode::BAD_REQUEST, "a CSV has at most 64 columns"));
+                    self.drop_record(Problem::field("row", format!("has more than {} fields", self.ends.len())))?;
                 }
                 ReadRecordResult::Record => {
-                    let row = self.record()?;
-                    out.extend(row);
+                    if let Some(row) = self.record()? {
+                        out.push(row, self.text_count);
+                    }
                     self.text_count = 0;
                     self.end_count = 0;
                 }
@@ -400,7 +485,20 @@ impl Csv {
         }
     }
 
-    fn record(&mut self) -> Result<Option<Row>, Problem> {
+    /// Forgets what has been read of a record. Without its header a CSV is none.
+    fn drop_record(&mut self, fault: Problem) -> Result<(), Problem> {
+        (self.text_count, self.end_count) = (0, 0);
+        match self.header {
+            Some(_) => self.fault = Some(fault),
+            None => return Err(fault),
+        }
+        Ok(())
+    }
+
+    fn record(&mut self) -> Result<Option<Result<DeviceBody, Problem>>, Problem> {
+        if let Some(fault) = self.fault.take() {
+            return Ok(Some(Err(fault)));
+        }
         let mut fields = Vec::with_capacity(self.end_count);
         let mut start = 0;
         for end in &self.ends[..self.end_count] {
@@ -411,7 +509,7 @@ impl Csv {
             self.header = Some(header_of(&fields)?);
             return Ok(None);
         };
-        Ok(Some(Row(device_of(header, &fields))))
+        Ok(Some(device_of(header, &fields)))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What comes in: strict JSON bodies, query parameters, paths, preconditions.
 
 use crate::problem::Problem;
+use crate::state::Shared;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
@@ -10,21 +11,25 @@ use model::{Fault, Faults, GroupName, Uid};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+/// Unknown fields that are named; who sent more knows what is wrong.
+const UNKNOWN_COUNT_MAX: usize = 16;
+
 /// A JSON body. Unknown fields, wrong types and trailing bytes are problems that name the field.
 pub(crate) struct Json<T>(pub(crate) T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+impl<T: DeserializeOwned> FromRequest<Shared> for Json<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, api: &Shared) -> Result<Self, Problem> {
         let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim();
         if !["application/json", "application/merge-patch+json"].contains(&kind) {
             let detail = "the body must be application/json";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
         }
-        let bytes = Bytes::from_request(request, state)
+        let bytes = tokio::time::timeout(api.options.body_timeout, Bytes::from_request(request, api))
             .await
+            .map_err(|_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"))?
             .map_err(|rejection| Problem::new(rejection.status(), rejection.body_text()))?;
         parse(&bytes).map(Self)
     }
@@ -51,9 +56,12 @@ where
     let mut faults = Faults::default();
     let mut track = serde_path_to_error::Track::new();
     let tracked = serde_path_to_error::Deserializer::new(reader, &mut track);
-    // It writes `?` for the step into an optional value.
-    let mut ignored =
-        |path: serde_ignored::Path<'_>| faults.push(&path.to_string().replace(".?", ""), "there is no such field");
+    let mut ignored = |path: serde_ignored::Path<'_>| {
+        if faults.0.len() < UNKNOWN_COUNT_MAX {
+            // It writes `?` for the step into an optional value.
+            faults.push(&path.to_string().replace(".?", ""), "there is no such field");
+        }
+    };
     let value = T::deserialize(serde_ignored::Deserializer::new(tracked, &mut ignored));
     let value = value.map_err(|error| {
         if !error.is_data() {
@@ -66,12 +74,25 @@ where
         let (field, reason) = match (missing, path.as_str()) {
             (Some(name), ".") => (name.to_owned(), "is missing".to_owned()),
             (Some(name), path) => (format!("{path}.{name}"), "is missing".to_owned()),
-            (None, path) => (path.to_owned(), text.split(" at line ").next().unwrap_or_default().to_owned()),
+            (None, path) => (path.to_owned(), without_value(&text)),
         };
         Faults::from(Fault::new(field, reason)).into()
     })?;
     faults.none()?;
     Ok(value)
+}
+
+/// serde's words about a value, without the value: it may be a key that stands in the wrong place.
+fn without_value(text: &str) -> String {
+    // From the end: the value may hold these words too, what was expected does not.
+    let text = text.rsplit_once(" at line ").map_or(text, |(text, _)| text);
+    match text.rsplit_once(", expected ") {
+        Some((found, expected)) => {
+            let kind = found.split(['"', '`']).next().unwrap_or_default().trim_end();
+            format!("{kind}, expected {expected}")
+        }
+        None => text.to_owned(),
+    }
 }
 
 fn malformed(error: &serde_json::Error) -> Problem {
@@ -245,6 +266,25 @@ mod tests {
         check(r#"{"name":"a"}}"#, 400, None);
         check(r#"{"name":"#, 400, None);
         check("", 400, None);
+    }
+
+    #[test]
+    fn names_some_unknown_fields_and_no_values() {
+        let many: String = (0..1000).map(|number| format!(",\"f{number}\":1")).collect();
+        let problem = parse::<Outer>(format!(r#"{{"name":"a"{many}}}"#).as_bytes()).expect_err("unknown");
+        assert_eq!(problem.errors.len(), UNKNOWN_COUNT_MAX);
+        let secret = r#"SECRET\", expected SECRET at line 9"#;
+        for (text, kind) in [
+            (format!(r#"{{"name":"a","inner":"{secret}"}}"#), "invalid type: string, expected struct Inner"),
+            (r#"{"name":5558}"#.to_owned(), "invalid type: integer, expected a string"),
+            (r#"{"name":"a","inner":{"number":5558}}"#.to_owned(), "invalid value: integer, expected u8"),
+            (r#"{"name":null}"#.to_owned(), "invalid type: null, expected a string"),
+        ] {
+            let problem = parse::<Outer>(text.as_bytes()).expect_err("refused");
+            assert_eq!(problem.errors[0].reason, kind);
+            let all = format!("{problem:?}");
+            assert!(!all.contains("SECRET") && !all.contains("5558"), "{all}");
+        }
     }
 
     /// The examples of RFC 7396, appendix A.

@@ -41,6 +41,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
+pub use metrics::Connections;
 pub use problem::{FieldProblem, Problem};
 pub use state::{Api, Options};
 
@@ -54,6 +55,7 @@ use model::{ApiKey, Name, Role};
 use std::sync::Arc;
 use std::time::Instant;
 use store::{Error, Scope, Store};
+use tokio::sync::watch;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -67,8 +69,16 @@ impl Api {
     #[must_use]
     pub fn new(store: Arc<Store>, dataplane: Arc<dyn Dataplane>, options: Options) -> Arc<Self> {
         let events = EventLog::start(Arc::clone(&store), dataplane.events());
-        let requests = metrics::Requests::default();
-        Arc::new(Self { store, dataplane, options, events, requests, started: Instant::now() })
+        Arc::new(Self {
+            store,
+            dataplane,
+            options,
+            events,
+            requests: metrics::Requests::default(),
+            connections: Arc::default(),
+            stopping: watch::Sender::new(false),
+            started: Instant::now(),
+        })
     }
 }
 
@@ -129,19 +139,21 @@ fn documented() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(journal::read))
 }
 
-/// At the first start, makes an operator's API key and gives its secret; it can be had this once only.
+/// At the first start, makes an operator's API key and says whether it did. `keep` is given its secret, this once only,
+/// and before the key is stored: a secret that could not be kept is the secret of no key.
 ///
 /// # Errors
-/// When the store fails.
-pub fn bootstrap(store: &Store) -> Result<Option<String>, Error> {
+/// Those of `keep`, or when the store fails.
+pub fn bootstrap<E: From<Error>>(store: &Store, keep: impl FnOnce(&str) -> Result<(), E>) -> Result<bool, E> {
     let written = store.write(|writer| {
         if !writer.list::<ApiKey>(Scope::default(), 0, 1)?.is_empty() {
             writer.only_try();
-            return Ok(None);
+            return Ok(false);
         }
         let name = Name::parse("First operator").map_err(Error::Broken)?;
         let (_, secret) = writer.insert_key(name, Role::Operator)?;
-        Ok::<_, Error>(Some(secret.reveal().to_owned()))
+        keep(secret.reveal())?;
+        Ok::<_, E>(true)
     })?;
     Ok(written.value)
 }

@@ -9,6 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use store::Timing;
@@ -19,6 +20,17 @@ const JOURNAL_PATIENCE: Duration = Duration::from_secs(1);
 /// Requests by method, route and status.
 #[derive(Debug, Default)]
 pub(crate) struct Requests(Mutex<BTreeMap<(String, String, u16), u64>>);
+
+/// Connections to the API's listener.
+#[derive(Debug, Default)]
+pub struct Connections {
+    /// That are open.
+    pub open: AtomicU64,
+    /// That were accepted.
+    pub accepted: AtomicU64,
+    /// That were the next after as many as may be had been open.
+    pub waited: AtomicU64,
+}
 
 /// Counts a request and says in the log what was asked, without its query and headers: they may hold secrets.
 pub(crate) async fn count(State(api): State<Shared>, request: Request, next: Next) -> Response {
@@ -46,6 +58,20 @@ pub(crate) async fn metrics(State(api): State<Shared>) -> Result<Response, Probl
         let labels = format!("method=\"{method}\",route=\"{route}\",status=\"{status}\"");
         let _ = writeln!(out, "trunkline_control_requests_total{{{labels}}} {count}");
     }
+    let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    let Connections { open, accepted, waited } = &*api.connections;
+    let counters = [
+        ("trunkline_control_connections_total", "Connections that were accepted.", count(accepted)),
+        (
+            "trunkline_control_connections_waited_total",
+            "Connections that were the next after all places had been taken.",
+            count(waited),
+        ),
+    ];
+    for (name, help, value) in counters {
+        head(&mut out, name, "counter", help);
+        let _ = writeln!(out, "{name} {value}");
+    }
     let (reads, writes) = api.store.timings();
     let name = "trunkline_control_store_seconds";
     head(&mut out, name, "histogram", "Time that the store took, by operation.");
@@ -69,6 +95,7 @@ pub(crate) async fn metrics(State(api): State<Shared>) -> Result<Response, Probl
             "Whether the dataplane refused the last change.",
             u64::from(link.refused.is_some()),
         ),
+        ("trunkline_control_connections", "Connections that are open.", count(open)),
         ("trunkline_control_uptime_seconds", "Since the start.", api.started.elapsed().as_secs()),
     ];
     for (name, help, value) in gauges {

@@ -110,8 +110,9 @@ pub(crate) async fn list<T: Resource>(api: &Api, who: Who, params: ListParams) -
             let limit = params.limit()?;
             let rows = reader.list::<T>(T::scope(&who, reader, &params)?, params.after_number()?, limit + 1)?;
             let (rows, next) = Page::<()>::cut(rows, limit, |row| row.id.number.into().to_string());
-            let items = rows.iter().filter(|row| row.value.is_visible(row.id.number, &who));
-            let items = items.map(|row| view(row, reader, in_force)).collect::<Result<Vec<_>, _>>()?;
+            // What is left out here is missing from a page that is full already: the scope has left it out.
+            debug_assert!(rows.iter().all(|row| row.value.is_visible(row.id.number, &who)), "{}", T::NAME);
+            let items = rows.iter().map(|row| view(row, reader, in_force)).collect::<Result<Vec<_>, _>>()?;
             Ok(Page { items, next })
         })
         .await?;

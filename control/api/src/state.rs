@@ -3,7 +3,7 @@
 use crate::dataplane::{Dataplane, InForce, Unavailable};
 use crate::events::EventLog;
 use crate::input::etag;
-use crate::metrics::Requests;
+use crate::metrics::{Connections, Requests};
 use crate::problem::Problem;
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -12,6 +12,7 @@ use serde::Serialize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use store::{Reader, Store, Writer, Written};
+use tokio::sync::watch;
 
 /// What the API is told at start.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub struct Options {
     pub stream_url: String,
     /// How long a write waits to be in force before it answers that it is pending.
     pub patience: Duration,
+    /// How long the body of a request may take; an import takes as long as it needs.
+    pub body_timeout: Duration,
 }
 
 impl Default for Options {
@@ -30,6 +33,7 @@ impl Default for Options {
             version: env!("CARGO_PKG_VERSION").into(),
             stream_url: "wss://localhost:8443".into(),
             patience: Duration::from_secs(2),
+            body_timeout: Duration::from_secs(30),
         }
     }
 }
@@ -41,6 +45,8 @@ pub struct Api {
     pub(crate) options: Options,
     pub(crate) events: EventLog,
     pub(crate) requests: Requests,
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) stopping: watch::Sender<bool>,
     pub(crate) started: Instant,
 }
 
@@ -51,6 +57,17 @@ static APPLIED: HeaderName = HeaderName::from_static("trunkline-applied");
 static REVISION: HeaderName = HeaderName::from_static("trunkline-revision");
 
 impl Api {
+    /// Ends what would never end by itself, as the following of events.
+    pub fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Where the listener counts its connections.
+    #[must_use]
+    pub fn connections(&self) -> Arc<Connections> {
+        Arc::clone(&self.connections)
+    }
+
     /// Reads the store on a thread that may block.
     pub(crate) async fn read<T: Send + 'static>(
         &self,

@@ -273,6 +273,13 @@ impl Resource for Stream {
             }
         });
         let level = level.ok();
+        // What an operator's stream is to tap may belong to a tenant: then it would be that tenant's.
+        if level.is_some() && before.is_some_and(|before| before.tenant != tenant) {
+            faults.push("tenant", "cannot be changed");
+        }
+        if let Some(format) = &format {
+            owned_bytes(format, tenant, before, reader, &mut faults)?;
+        }
         match (name, copies, when_full, format, level) {
             (Some(name), Some(copies), Some(when_full), Some(format), Some(level)) if faults.0.is_empty() => Ok(Self {
                 tenant,
@@ -384,6 +391,26 @@ fn format(body: &StreamBody) -> Result<Format, Fault> {
         (None, false) => Ok(Format::Own(body.templates.clone())),
         (None, true) => Ok(Format::Shipped("json".into())),
     }
+}
+
+/// That the templates of all streams of one owner stay within bounds. Who is beyond them may still make them fewer.
+fn owned_bytes(
+    format: &Format,
+    tenant: Option<TenantId>,
+    before: Option<&Stream>,
+    reader: &Reader<'_>,
+    faults: &mut Faults,
+) -> Result<(), Problem> {
+    let before = before.map_or(0, |before| before.format.template_bytes());
+    let own = format.template_bytes();
+    if own > before && reader.template_bytes(tenant)?.saturating_sub(before) + own > Format::OWNED_BYTES_MAX {
+        let reason = format!(
+            "the templates in all streams of one tenant may have at most {} bytes together",
+            Format::OWNED_BYTES_MAX
+        );
+        faults.push("templates", reason);
+    }
+    Ok(())
 }
 
 /// What the stream taps, and so whose it is. A tap must belong to the same tenant as what it taps: nobody listens to

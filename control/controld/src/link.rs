@@ -356,6 +356,10 @@ impl Task {
                     return Some(Input::ReadFailed(ticket));
                 }
             }
+            Output::CloseView => {
+                // As at hanging up: without a reader there is no view.
+                let _ = self.orders.send(Order::Close);
+            }
             Output::InForce(revision) => tracing::debug!(revision, "in force on every shard"),
             Output::Refused(refusal) => {
                 let push::Refusal { revision, field, reason } = refusal;
@@ -379,6 +383,9 @@ impl Task {
         match UnixStream::connect(&self.socket).await {
             Ok(stream) => {
                 self.halves = Some(stream.into_split());
+                // What the link still said to the connection before must not precede its Hello on this one.
+                self.encoder = Encoder::default();
+                self.decoder = Decoder::default();
                 Input::Connected
             }
             Err(error) => {

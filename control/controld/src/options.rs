@@ -45,6 +45,17 @@ pub struct Options {
     #[arg(long, env = "TRUNKLINE_CONTROL_PATIENCE_MS", value_name = "MS", default_value = "2000")]
     pub patience_ms: u64,
 
+    /// Connections that the API and the console serve at a time; further ones wait
+    #[arg(long, env = "TRUNKLINE_CONTROL_CONNECTIONS_MAX", value_name = "COUNT", default_value = "1024",
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub connections_max: u32,
+
+    /// How long the head of a request may take, and its body but an import's, in seconds; also how long a connection
+    /// is kept without any
+    #[arg(long, env = "TRUNKLINE_CONTROL_REQUEST_TIMEOUT_S", value_name = "SECONDS", default_value = "30",
+        value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub request_timeout_s: u64,
+
     /// Make another operator's API key and write it to DIR/operator.key
     #[arg(long)]
     pub new_operator_key: bool,
@@ -59,6 +70,13 @@ impl Options {
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.control_socket.clone().unwrap_or_else(|| self.data_dir.join("dataplane.sock"))
+    }
+
+    /// The host by which applications reach the streams.
+    #[must_use]
+    pub fn stream_host(&self) -> Option<String> {
+        let url: axum::http::Uri = self.stream_url.parse().ok()?;
+        url.host().map(|host| host.trim_matches(['[', ']']).to_owned())
     }
 
     /// Whether what is asked for would send API keys over a network in the clear.
@@ -82,6 +100,10 @@ mod tests {
         let options = parse(&[]).unwrap();
         assert!(options.listen.ip().is_loopback() && !options.is_exposed());
         assert_eq!(options.socket(), PathBuf::from("/d/dataplane.sock"));
+        assert_eq!(options.stream_host().as_deref(), Some("localhost"));
+        let host = |url| parse(&["--stream-url", url]).unwrap().stream_host();
+        assert_eq!(host("wss://streams.example:8443").as_deref(), Some("streams.example"));
+        assert_eq!(host("wss://[2001:db8::1]:8443").as_deref(), Some("2001:db8::1"));
         assert!(parse(&["--listen", "0.0.0.0:80"]).unwrap().is_exposed());
         assert!(!parse(&["--listen", "0.0.0.0:80", "--plain"]).unwrap().is_exposed());
         assert!(!parse(&["--listen", "0.0.0.0:80", "--tls-cert", "c", "--tls-key", "k"]).unwrap().is_exposed());

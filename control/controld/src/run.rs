@@ -7,7 +7,7 @@ use crate::certificate::Pair;
 use crate::files::{DataDir, write_secret};
 use crate::link::{DataplaneLink, Settings};
 use crate::options::Options;
-use crate::serve::{Tls, bind};
+use crate::serve::{Server, bind};
 use crate::stored::Stored;
 use api::Api;
 use api::dataplane::Dataplane;
@@ -35,7 +35,7 @@ pub fn run(options: &Options) -> Result<(), String> {
     }
     let directory = DataDir::open(&options.data_dir)?;
     let pair = Pair::of(directory.path());
-    if pair.make_unless_there()? {
+    if pair.make_unless_there(options.stream_host().as_deref())? {
         tracing::info!("made a self-signed certificate: {}", pair.certificate.display());
     }
     pair.load()?;
@@ -46,7 +46,7 @@ pub fn run(options: &Options) -> Result<(), String> {
     let store =
         Store::open(&directory.join("trunkline.db"), &directory.join("store.key"), Box::new(Compiler::default()))
             .map_err(|error| error.to_string())?;
-    operator_key(&store, &directory, options.new_operator_key)?;
+    operator_key(&store, &directory, options.new_operator_key).map_err(|NoKey(reason)| reason)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -58,22 +58,28 @@ pub fn run(options: &Options) -> Result<(), String> {
     result
 }
 
-/// The first key, or another one if the operator asks for it.
-fn operator_key(store: &Store, directory: &DataDir, is_another_wanted: bool) -> Result<(), String> {
-    let failed = |error: store::Error| format!("no operator's key can be made: {error}");
-    let first = api::bootstrap(store).map_err(failed)?;
-    let secret = match first {
-        Some(secret) => secret,
-        None if is_another_wanted => {
-            let name = Name::parse("Operator").map_err(|reason| failed(store::Error::Broken(reason)))?;
-            let written = store.write(|writer| writer.insert_key(name, Role::Operator)).map_err(failed)?;
-            written.value.1.reveal().to_owned()
-        }
-        None => return Ok(()),
-    };
+/// Why there is no operator's key.
+struct NoKey(String);
+
+impl From<store::Error> for NoKey {
+    fn from(error: store::Error) -> Self {
+        Self(format!("no operator's key can be made: {error}"))
+    }
+}
+
+/// The first key, or another one if the operator asks for it. Its file is written first: a key that is stored and whose
+/// secret nobody has would be the only one, for ever.
+fn operator_key(store: &Store, directory: &DataDir, is_another_wanted: bool) -> Result<(), NoKey> {
     let file = directory.join("operator.key");
-    write_secret(&file, format!("{secret}\n").as_bytes())?;
-    tracing::info!("the operator's API key is in {}", file.display());
+    let keep = |secret: &str| write_secret(&file, format!("{secret}\n").as_bytes()).map_err(NoKey);
+    let is_first = api::bootstrap(store, keep)?;
+    if !is_first && is_another_wanted {
+        let name = Name::parse("Operator").map_err(store::Error::Broken)?;
+        store.write(|writer| keep(writer.insert_key(name, Role::Operator)?.1.reveal()))?;
+    }
+    if is_first || is_another_wanted {
+        tracing::info!("the operator's API key is in {}", file.display());
+    }
     Ok(())
 }
 
@@ -98,32 +104,27 @@ async fn serve(options: &Options, store: Arc<Store>, tls: Option<Arc<rustls::Ser
             version: env!("CARGO_PKG_VERSION").to_owned(),
             stream_url: options.stream_url.clone(),
             patience: Duration::from_millis(options.patience_ms),
+            body_timeout: Duration::from_secs(options.request_timeout_s),
         },
     );
-    let router = api::router(api);
+    let server = Server {
+        router: api::router(Arc::clone(&api)),
+        connections: api.connections(),
+        connection_count_max: options.connections_max as usize,
+        head_timeout: Duration::from_secs(options.request_timeout_s),
+    };
     let scheme = if tls.is_some() { "https" } else { "http" };
     tracing::info!("ready: {scheme}://{address}/");
 
-    let until = {
-        let mut stopped = stopped.clone();
-        async move {
-            // The sender outlives every server.
-            let _ = stopped.wait_for(|is_over| *is_over).await;
-        }
-    };
-    let server = tokio::spawn(async move {
-        match tls {
-            Some(config) => axum::serve(Tls::start(listener, config)?, router).with_graceful_shutdown(until).await,
-            None => axum::serve(listener, router).with_graceful_shutdown(until).await,
-        }
-    });
+    let server = tokio::spawn(server.run(listener, tls, stopped));
     signals.await;
     tracing::info!("stopping");
     let _ = stop.send(true);
+    api.stop();
     let result = match tokio::time::timeout(GRACE, server).await {
-        Ok(Ok(result)) => result.map_err(|error| format!("the API's listener failed: {error}")),
+        Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(format!("the API failed: {error}")),
-        // Followers of events never end by themselves.
+        // Who is still served has had its time.
         Err(_) => Ok(()),
     };
     link.abort();

@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -78,12 +79,15 @@ fn serve(listener: &UnixListener, mut held: Held, count_max: usize) -> (UnixStre
     let mut bytes = [0; 4096];
     let mut taken = 0;
     loop {
+        // The first message of a connection is control's Hello, whatever ended the one before.
         let count = socket.read(&mut bytes).unwrap_or(0);
         if count == 0 {
             return (socket, held);
         }
         decoder.feed(&bytes[..count]);
         while let Some(message) = decoder.message().unwrap() {
+            let is_hello = matches!(message.body, Some(to_dataplane::Body::Hello(_)));
+            assert_eq!(is_hello, taken == 0, "{message:?}");
             obey(&mut held, message, &mut socket);
             taken += 1;
             if taken == count_max {
@@ -244,6 +248,50 @@ fn changes_wait_for_the_dataplane_and_outlive_its_restarts() {
         tokio::time::sleep(Duration::from_millis(20)).await;
         assert_eq!(dataplane.join().unwrap().1, Held { store: 9, revision: 8, devices: vec![300], minor: 0 });
     });
+}
+
+/// A view whose first page no frame can hold, once.
+struct Fat(Shelf, AtomicBool);
+
+impl Source for Fat {
+    type View = Sight;
+
+    fn gap(&self, _: u64) -> Result<Gap, String> {
+        Ok(Gap::TooFar)
+    }
+
+    fn open(&self) -> Result<Sight, String> {
+        if self.1.swap(false, Ordering::SeqCst) {
+            let name = "x".repeat(contract::FRAME_BYTES_MAX);
+            let fat = Change { body: Some(Changed::Tenant(contract::v1::Tenant { id: 1, name })) };
+            return Ok(Sight(7, [fat].into()));
+        }
+        self.0.open()
+    }
+}
+
+#[test]
+fn a_message_that_is_too_long_leaves_nothing_to_precede_the_next_hello() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("socket");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let dataplane = std::thread::spawn(move || {
+        drop(serve(&listener, Held::default(), usize::MAX));
+        serve(&listener, Held::default(), 4)
+    });
+    runtime().block_on(async {
+        let shelf = Shelf::default();
+        shelf.0.lock().unwrap().insert(1, 7);
+        let settings = Settings { socket, store: 9, revision: 7, limits: Limits::default() };
+        let link = DataplaneLink::start(settings, Fat(shelf, AtomicBool::new(true))).unwrap().0;
+        let mut before = Duration::ZERO;
+        while link.in_force(7, PATIENCE).await == InForce::Pending {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            before += Duration::from_millis(5);
+            assert!(before < PATIENCE, "the link never came back");
+        }
+    });
+    assert_eq!(dataplane.join().unwrap().1, Held { store: 9, revision: 7, devices: vec![1], minor: 0 });
 }
 
 #[test]

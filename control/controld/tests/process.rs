@@ -192,3 +192,70 @@ fn the_api_is_served_over_tls_too() {
     assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
     assert!(running.stop());
 }
+
+/// Everything that comes until the peer closes.
+fn rest(mut socket: TcpStream) -> String {
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn who_keeps_silent_keeps_no_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let running = start(&directory.path().join("data"), &["--connections-max", "2", "--request-timeout-s", "1"]);
+    let key = std::fs::read_to_string(directory.path().join("data/operator.key")).unwrap();
+    let say = |text: &str| {
+        let mut socket = TcpStream::connect(&running.address).unwrap();
+        socket.write_all(text.as_bytes()).unwrap();
+        socket
+    };
+    let start = Instant::now();
+    let half = say("GET /healthz HTTP/1.1\r\nHost: x\r\n");
+    let silent = say("");
+    // Both places are taken until their time is over.
+    let metrics = running.request("/metrics", "");
+    assert!(start.elapsed() >= Duration::from_millis(900), "{:?}", start.elapsed());
+    assert!(metrics.contains("trunkline_control_connections_waited_total 1\n"), "{metrics}");
+    assert!(!rest(half).contains("200 OK"));
+    assert_eq!(rest(silent), "");
+    let bodiless = say(&format!(
+        "POST /api/v1/tenants HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n\
+         Content-Length: 100\r\nConnection: close\r\n\r\n{{",
+        key.trim()
+    ));
+    let answer = rest(bodiless);
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(running.stop());
+}
+
+#[test]
+fn followers_of_events_do_not_hold_up_the_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let running = start(&directory.path().join("data"), &[]);
+    let key = std::fs::read_to_string(directory.path().join("data/operator.key")).unwrap();
+    let mut socket = TcpStream::connect(&running.address).unwrap();
+    let request =
+        format!("GET /api/v1/events/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\r\n", key.trim());
+    socket.write_all(request.as_bytes()).unwrap();
+    let mut first = [0; 15];
+    socket.read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200 OK");
+    let start = Instant::now();
+    assert!(running.stop());
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_key_whose_file_cannot_be_written_is_made_by_the_next_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let data_dir = directory.path().join("data");
+    std::fs::create_dir_all(data_dir.join("operator.key/in the way")).unwrap();
+    assert!(refusal(&data_dir, &[]).contains("operator.key: cannot be written"));
+    std::fs::remove_dir_all(data_dir.join("operator.key")).unwrap();
+    let running = start(&data_dir, &[]);
+    let key = std::fs::read_to_string(data_dir.join("operator.key")).unwrap();
+    assert!(running.request("/api/v1/me", key.trim()).starts_with("HTTP/1.1 200"));
+    assert!(running.stop());
+}

@@ -296,4 +296,15 @@ pub enum Format {
 impl Format {
     /// The longest template, in bytes.
     pub const TEMPLATE_BYTES_MAX: usize = 64 << 10;
+    /// The templates in all streams of one owner, in bytes: every dataplane holds them, and reads them at its start.
+    pub const OWNED_BYTES_MAX: usize = 4 << 20;
+
+    /// The bytes of its templates.
+    #[must_use]
+    pub fn template_bytes(&self) -> usize {
+        match self {
+            Self::Shipped(_) => 0,
+            Self::Own(templates) => templates.values().map(String::len).sum(),
+        }
+    }
 }

@@ -86,7 +86,8 @@ fn whole(through: u64, mut changes: Vec<Change>, devices: impl IntoIterator<Item
 }
 
 /// The size of a change inside an `Apply`: its tag and its length take up to six bytes.
-pub(crate) fn bytes_of(change: &Change) -> usize {
+#[must_use]
+pub fn bytes_of(change: &Change) -> usize {
     change.encoded_len() + 6
 }
 

@@ -22,5 +22,5 @@ mod link;
 mod tests;
 
 pub use asks::{Ask, AskError, Reply};
-pub use delta::{Delta, Gap, Log, Logged, delta};
+pub use delta::{Delta, Gap, Log, Logged, bytes_of, delta};
 pub use link::{Input, Limits, Link, Output, Page, Phase, Read, Refusal, Status, Ticket};

@@ -30,7 +30,8 @@ pub struct Limits {
     pub patience: Duration,
     /// The first and the last pause before connecting again.
     pub backoff: (Duration, Duration),
-    /// The first and the last pause after a refused snapshot.
+    /// The first and the last pause after a refused snapshot. After the last, even the same revision is tried again:
+    /// what the dataplane lacked, as room on its disk, it may have by now.
     pub refusal_backoff: (Duration, Duration),
 }
 
@@ -110,6 +111,8 @@ pub enum Output {
     Send(ToDataplane),
     /// Read the store.
     Read(Ticket, Read),
+    /// The view of the store that was opened last is no longer needed.
+    CloseView,
     /// Every shard has put everything up to this revision in force.
     InForce(u64),
     /// The dataplane would not have it.
@@ -182,8 +185,8 @@ enum Work {
     Opening(Ticket),
     /// Sending that view. `reading` is the page that is being read; `request` numbers every part.
     Paging { request: u64, revision: u64, reading: Option<Ticket> },
-    /// A snapshot was refused: wait for another revision than `revision`, and until `until`.
-    Held { revision: u64, until: Monotonic },
+    /// A snapshot was refused: wait until `until` for another revision than `revision`, and until `again` for any.
+    Held { revision: u64, until: Monotonic, again: Monotonic },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,6 +218,8 @@ pub struct Link {
     requests: u64,
     tickets: u64,
     unwritten: usize,
+    /// Of those, how many must be written until the last part of a delta or a snapshot has been.
+    owed: usize,
     attempts: u32,
     refusals: u32,
     greeted: Monotonic,
@@ -245,6 +250,7 @@ impl Link {
             requests: 0,
             tickets: 0,
             unwritten: 0,
+            owed: 0,
             attempts: 0,
             refusals: 0,
             greeted: Monotonic(0),
@@ -261,7 +267,11 @@ impl Link {
             Input::Message(message) => self.message(message, now),
             Input::Written(bytes) => {
                 self.unwritten = self.unwritten.saturating_sub(bytes);
-                self.progress = now;
+                // Questions that a dataplane still takes are no progress if it has put nothing in force.
+                if self.owed > 0 {
+                    self.owed = self.owed.saturating_sub(bytes);
+                    self.progress = now;
+                }
             }
             Input::Committed(revision) => self.committed = self.committed.max(revision),
             Input::Gap(ticket, gap) => self.gap(ticket, gap, now),
@@ -289,16 +299,11 @@ impl Link {
         let work = match self.work {
             Work::Waiting { .. } => self.progress.after(self.limits.patience),
             Work::Paging { reading: None, .. } => self.progress.after(self.limits.patience),
-            Work::Held { revision, until } if self.committed != revision => until,
+            Work::Held { revision, until, .. } if self.committed != revision => until,
+            Work::Held { again, .. } => again,
             _ => Monotonic::NEVER,
         };
         wire.min(work).min(self.asks.deadline())
-    }
-
-    /// Whether a write of that revision has taken effect on every shard.
-    #[must_use]
-    pub fn is_in_force(&self, revision: u64) -> bool {
-        revision <= self.in_force
     }
 
     /// What is known of the dataplane.
@@ -357,12 +362,11 @@ impl Link {
         self.attempts = self.attempts.saturating_add(1);
         let jitter = self.random.below(pause.as_nanos() as u64 / 4 + 1);
         self.wire = Wire::Away { until: now.after(pause + Duration::from_nanos(jitter)) };
-        if !matches!(self.work, Work::Held { .. }) {
-            self.work = Work::Idle;
-        }
+        // Another dataplane, or the same one with more room on its disk, may take what was refused.
+        self.work = Work::Idle;
         self.in_force = 0;
         self.shards.clear();
-        self.unwritten = 0;
+        (self.unwritten, self.owed) = (0, 0);
         for token in self.asks.abandon() {
             self.outputs.push_back(Output::Answered(token, Err(AskError::Lost)));
         }
@@ -418,13 +422,14 @@ impl Link {
     }
 
     fn acknowledged(&mut self, shard: u32, revision: u64, now: Monotonic) {
-        self.progress = now;
         let Some(mine) = self.shards.get_mut(shard as usize) else { return };
         match self.work {
-            // What a shard says before the snapshot has ended is about the configuration that the snapshot replaces.
-            Work::Waiting { revision: sent, .. } if revision <= sent => *mine = revision.max(*mine),
+            // What a shard says before the snapshot is in force is about the configuration that the snapshot replaces.
+            Work::Waiting { revision: sent, is_snapshot: true, .. } if revision == sent => *mine = sent,
+            Work::Waiting { revision: sent, is_snapshot: false, .. } if revision <= sent => *mine = revision.max(*mine),
             _ => return,
         }
+        self.progress = now;
         let lowest = self.shards.iter().copied().min().unwrap_or(0);
         self.raise(lowest);
         if let Work::Waiting { revision, .. } = self.work
@@ -465,7 +470,9 @@ impl Link {
                 self.refusals = self.refusals.saturating_add(1);
                 // What it holds it keeps; if that is ours, the next revision may be reached from there.
                 self.needs_snapshot = self.in_force == 0;
-                self.work = Work::Held { revision, until: now.after(pause) };
+                self.work = Work::Held { revision, until: now.after(pause), again: now.after(last) };
+                // Open, it would keep the store from ever shrinking its log.
+                self.outputs.push_back(Output::CloseView);
             }
             _ => {}
         }
@@ -497,7 +504,7 @@ impl Link {
                 let reading = Some(self.read(Read::Page));
                 self.work = Work::Paging { request, revision, reading };
             }
-            Work::Held { revision, until } if self.committed != revision && until <= now => {
+            Work::Held { revision, until, again } if again <= now || (self.committed != revision && until <= now) => {
                 self.work = Work::Idle;
                 self.advance(now);
             }
@@ -522,6 +529,7 @@ impl Link {
                 self.progress = now;
                 self.committed = self.committed.max(delta.through);
                 self.send(request, to_dataplane::Body::Apply(apply));
+                self.owed = self.unwritten;
             }
             Gap::Delta(_) | Gap::TooFar => self.needs_snapshot = true,
         }
@@ -537,6 +545,7 @@ impl Link {
         self.committed = self.committed.max(revision);
         let begin = SnapshotBegin { revision, store: self.store };
         self.send(request, to_dataplane::Body::SnapshotBegin(begin));
+        self.owed = self.unwritten;
     }
 
     fn page(&mut self, ticket: Ticket, page: Page, now: Monotonic) {
@@ -553,6 +562,7 @@ impl Link {
             self.work = Work::Waiting { request, revision, is_snapshot: true };
             self.send(request, to_dataplane::Body::SnapshotEnd(SnapshotEnd { revision }));
         }
+        self.owed = self.unwritten;
     }
 
     /// Without its store a link can do nothing; it comes back after a pause, through the front door.

@@ -274,10 +274,11 @@ impl World {
                     self.to_dataplane.push_back(message);
                 }
                 Output::Read(ticket, read) => self.reads.push_back((ticket, read)),
+                Output::CloseView => self.store.view.clear(),
                 Output::InForce(revision) => {
                     assert_eq!(self.dataplane.store, STORE);
                     assert!(self.dataplane.revision >= revision, "in force means that the dataplane has it");
-                    assert!(self.link.is_in_force(revision));
+                    assert!(self.link.status().in_force >= revision);
                 }
                 Output::Refused(_) => self.refused += 1,
                 Output::Answered(token, result) => {
@@ -412,12 +413,18 @@ fn a_refusal_is_surfaced_and_overcome_by_the_next_revision() {
     assert_eq!((refusal.revision, refusal.reason.as_str()), (world.store.revision, "the model refuses"));
     assert_eq!((world.refused, world.snapshots), (2, 2), "the delta, then the snapshot that was to settle it");
 
-    // The same revision is not tried again, however long one waits.
-    world.now = world.now.after(Duration::from_secs(3600));
+    // The same revision is tried again only after the longest pause.
+    let last = Limits::default().refusal_backoff.1;
+    world.now = world.now.after(last / 2);
     for _ in 0..200 {
         world.step();
     }
-    assert_eq!(world.refused, 2);
+    assert_eq!((world.refused, world.snapshots), (2, 2));
+    world.now = world.now.after(last / 2);
+    for _ in 0..2000 {
+        world.step();
+    }
+    assert_eq!((world.link.status().phase, world.refused, world.snapshots), (Phase::Refused, 4, 3));
 
     world.dataplane.refuse_above = None;
     world.commit();
@@ -425,7 +432,105 @@ fn a_refusal_is_surfaced_and_overcome_by_the_next_revision() {
     let status = world.link.status();
     assert_eq!((status.refusal, status.in_force), (None, world.store.revision));
     assert_eq!(world.dataplane.config, world.store.config);
-    assert_eq!(world.snapshots, 2, "a delta was enough");
+    assert_eq!(world.snapshots, 3, "a delta was enough");
+}
+
+/// A full disk: the same revision is taken as soon as there is room, after the longest pause or when the link is new.
+#[test]
+fn what_was_refused_for_a_while_comes_into_force() {
+    for is_new in [false, true] {
+        let mut world = World::new(6);
+        world.commit();
+        world.settle();
+        world.dataplane.refuse_above = Some(world.store.revision);
+        world.commit();
+        for _ in 0..2000 {
+            world.step();
+        }
+        assert_eq!(world.link.status().phase, Phase::Refused);
+        world.dataplane.refuse_above = None;
+        if is_new {
+            world.cut();
+            world.handle(Input::Disconnected);
+        }
+        world.settle();
+        let status = world.link.status();
+        assert_eq!((status.refusal, status.in_force), (None, world.store.revision), "new: {is_new}");
+    }
+}
+
+/// A view that stays open keeps the store's log from shrinking.
+#[test]
+fn a_snapshot_that_is_refused_in_part_closes_its_view() {
+    let mut world = World::new(7);
+    for _ in 0..20 {
+        world.commit();
+    }
+    while world.store.view.is_empty() {
+        world.step();
+    }
+    let begin = world.to_dataplane.iter().rev().find_map(|message| match message.body {
+        Some(to_dataplane::Body::SnapshotBegin(_)) => Some(message.request),
+        _ => None,
+    });
+    let refused = Refused { field: "changes[0]".into(), reason: "not_stored".into(), revision: 0 };
+    let refused =
+        FromDataplane { request: begin.expect("it begins"), body: Some(from_dataplane::Body::Refused(refused)) };
+    world.handle(Input::Message(refused));
+    assert_eq!(world.link.status().phase, Phase::Refused);
+    assert!(world.store.view.is_empty(), "the view is closed");
+}
+
+/// After its Hello a dataplane says again what it holds; the snapshot on its way replaces that.
+#[test]
+fn only_the_snapshots_own_revision_says_that_it_is_in_force() {
+    let mut world = World::new(8);
+    world.dataplane = Dataplane { store: 1, revision: 3, ..Default::default() };
+    for _ in 0..5 {
+        world.commit();
+    }
+    while world.link.status().phase != Phase::Snapshot {
+        world.step();
+    }
+    for revision in [3, 4] {
+        for shard in 0..SHARDS {
+            let stale = from_dataplane::Body::Acknowledged(Acknowledged { shard, revision });
+            world.handle(Input::Message(FromDataplane { request: 0, body: Some(stale) }));
+        }
+        while !matches!(
+            world.to_dataplane.back().and_then(|it| it.body.as_ref()),
+            Some(to_dataplane::Body::SnapshotEnd(_))
+        ) {
+            let (ticket, read) = world.reads.pop_front().expect("the view is read");
+            let input = match read {
+                Read::Open => Input::Opened(ticket, world.store.open()),
+                _ => Input::Page(ticket, world.store.page()),
+            };
+            world.handle(input);
+        }
+    }
+    assert_eq!((world.link.status().in_force, world.link.status().shards), (0, vec![0; SHARDS as usize]));
+}
+
+#[test]
+fn questions_that_are_taken_are_no_progress() {
+    let mut world = World::new(9);
+    world.commit();
+    world.settle();
+    world.commit();
+    let (ticket, _) = world.reads.pop_front().expect("the gap is read");
+    let gap = Gap::Delta(Delta { through: world.store.revision, changes: Vec::new() });
+    world.handle(Input::Gap(ticket, gap));
+    let patience = Limits::default().patience;
+    for token in 0..4 {
+        world.handle(Input::Ask(token, Ask::Query(contract::v1::Query::default())));
+        while let Some(message) = world.to_dataplane.pop_front() {
+            world.handle(Input::Written(prost::Message::encoded_len(&message)));
+        }
+        world.now = world.now.after(patience / 2);
+    }
+    assert_ne!(world.link.status().phase, Phase::Delta, "it put nothing in force for so long");
+    assert!(world.answered.values().all(|answer| answer.is_err()));
 }
 
 #[test]

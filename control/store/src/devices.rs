@@ -79,12 +79,12 @@ impl Reader<'_> {
         Ok(out)
     }
 
-    /// How many devices there are. Counts rows: a second for ten million.
+    /// How many devices there are, as of the last commit.
     ///
     /// # Errors
     /// When the database fails.
     pub fn device_count(&self) -> Result<u64, Error> {
-        let sql = "SELECT count(*) FROM devices";
+        let sql = "SELECT device_count FROM meta";
         Ok(self.conn.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0))? as u64)
     }
 
@@ -111,7 +111,9 @@ impl Writer<'_> {
         if self.device(dev_eui)?.is_some() {
             return Err(Error::Conflict(Fault::new("dev_eui", "there is a device with this DevEUI already")));
         }
-        self.put_device(dev_eui, value, self.now_us)
+        self.put_device(dev_eui, value, self.now_us)?;
+        self.devices_added += 1;
+        Ok(())
     }
 
     /// Replaces a device.
@@ -136,6 +138,7 @@ impl Writer<'_> {
     ) -> Result<Upserted, Error> {
         let Some(before) = before else {
             self.put_device(dev_eui, value, self.now_us)?;
+            self.devices_added += 1;
             return Ok(Upserted::Created);
         };
         if before.value == *value {
@@ -162,6 +165,7 @@ impl Writer<'_> {
         if count == 0 {
             return Err(Error::Absent);
         }
+        self.devices_added -= 1;
         self.log_removed(Removed::Device(dev_eui))
     }
 

@@ -24,6 +24,8 @@ pub trait Kept: Sized {
     const TABLE: &'static str;
     /// Further columns.
     const COLUMNS: &'static [&'static str];
+    /// The column that says whose it is.
+    const OWNER: &'static str = "tenant";
     /// What else may refer to it, for people.
     const REFERRERS: &'static str;
 
@@ -100,7 +102,7 @@ impl Reader<'_> {
         if let Some(tenant) = scope.tenant {
             values.push(Value::Integer(i64::from(tenant.0)));
             let shared = if scope.with_shared { " OR tenant IS NULL" } else { "" };
-            sql += &format!(" AND (tenant = ?{}{shared})", values.len());
+            sql += &format!(" AND ({} = ?{}{shared})", T::OWNER, values.len());
         }
         if let Some(application) = scope.application {
             values.push(Value::Integer(i64::from(application.0)));

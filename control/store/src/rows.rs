@@ -57,6 +57,7 @@ impl Kept for Tenant {
     type Id = TenantId;
     const TABLE: &'static str = "tenants";
     const COLUMNS: &'static [&'static str] = &["name"];
+    const OWNER: &'static str = "id";
     const REFERRERS: &'static str = "applications, profiles, gateways, devices, streams or API keys";
 
     fn bind(&self) -> Result<Vec<Value>, Error> {
@@ -229,6 +230,17 @@ impl Kept for Stream {
 }
 
 impl Reader<'_> {
+    /// The bytes of all templates in the streams of a tenant, or of the operator.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn template_bytes(&self, owner: Option<TenantId>) -> Result<usize, Error> {
+        let sql = "SELECT coalesce(sum(octet_length(template.value)), 0)
+                   FROM streams, json_each(streams.body, '$.templates') AS template WHERE streams.tenant IS ?1";
+        let mut statement = self.conn.prepare_cached(sql)?;
+        Ok(statement.query_row([owner.map(|tenant| tenant.0)], |row| row.get::<_, i64>(0))? as usize)
+    }
+
     /// What holds for the whole; the defaults until somebody changed them.
     ///
     /// # Errors

@@ -167,18 +167,19 @@ impl Store {
             revision: before + 1,
             now_us: now_us(),
             changes: Vec::new(),
+            devices_added: 0,
             is_trial: false,
         };
         let value = f(&mut writer)?;
-        let Writer { revision, changes, is_trial, .. } = writer;
+        let Writer { revision, changes, devices_added, is_trial, .. } = writer;
         if !changes.is_empty() {
             checker.check(&changes).map_err(|fault| E::from(Error::Refused(fault)))?;
         }
         if is_trial {
             return Ok(Written { value, revision: before });
         }
-        tx.prepare_cached("UPDATE meta SET revision = ?1")
-            .and_then(|mut statement| statement.execute([revision as i64]))
+        tx.prepare_cached("UPDATE meta SET revision = ?1, device_count = device_count + ?2")
+            .and_then(|mut statement| statement.execute([revision as i64, devices_added]))
             .map_err(broken)?;
         tx.commit().map_err(broken)?;
         if !changes.is_empty() {
@@ -211,6 +212,8 @@ pub struct Writer<'a> {
     pub(crate) revision: u64,
     pub(crate) now_us: u64,
     pub(crate) changes: Vec<Change>,
+    /// Less those that were removed.
+    pub(crate) devices_added: i64,
     is_trial: bool,
 }
 
@@ -218,12 +221,6 @@ impl Writer<'_> {
     /// Lets everything be checked, and nothing be kept.
     pub const fn only_try(&mut self) {
         self.is_trial = true;
-    }
-
-    /// The revision that this transaction will have.
-    #[must_use]
-    pub const fn revision(&self) -> u64 {
-        self.revision
     }
 }
 

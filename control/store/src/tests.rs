@@ -303,6 +303,7 @@ fn streams_of_the_first_schema_are_live() {
     drop(store);
     let conn = rusqlite::Connection::open(&files.path).expect("opened");
     conn.execute("UPDATE streams SET body = json_remove(body, '$.durable')", []).expect("altered");
+    conn.execute("ALTER TABLE meta DROP COLUMN device_count", []).expect("altered");
     conn.pragma_update(None, "user_version", 1).expect("set");
     drop(conn);
 
@@ -318,7 +319,7 @@ fn streams_of_the_first_schema_are_live() {
     assert_eq!(read(&files.open()).0, next);
     let conn = rusqlite::Connection::open(&files.path).expect("opened");
     let version: i32 = conn.pragma_query_value(None, "user_version", |row| row.get(0)).expect("a version");
-    assert_eq!(version, 2);
+    assert_eq!(version, 3);
 }
 
 #[test]
@@ -537,4 +538,44 @@ fn imports_in_batches() {
     eprintln!("{} devices in {took:?}: {:.0}/s", batches * batch, (batches * batch) as f64 / took.as_secs_f64());
     assert_eq!(store.read(|reader| reader.device_count()).expect("read"), batches * batch);
     assert_eq!(store.timings().1.count, batches + 1);
+}
+
+#[test]
+fn devices_are_counted_as_they_come_and_go() {
+    let files = files();
+    let store = files.open();
+    furnish(&store);
+    let check = |store: &Store, expected: u64| {
+        let counts = store.read(|reader| {
+            let sql = "SELECT count(*) FROM devices";
+            let rows = reader.conn.query_row(sql, [], |row| row.get::<_, i64>(0))? as u64;
+            Ok::<_, Error>((reader.device_count()?, rows))
+        });
+        assert_eq!(counts.expect("read"), (expected, expected));
+    };
+    check(&store, 0);
+    for (eui, expected) in [(1, Upserted::Created), (2, Upserted::Created), (2, Upserted::Unchanged)] {
+        assert_eq!(put(&store, eui, &otaa(eui)).expect("put"), expected);
+    }
+    assert_eq!(put(&store, 2, &otaa(3)).expect("put"), Upserted::Updated);
+    check(&store, 2);
+    store.write(|writer| writer.insert_device(Eui64::new(5), &abp())).expect("made");
+    store.write(|writer| writer.update_device(Eui64::new(5), &otaa(5))).expect("changed");
+    check(&store, 3);
+    store.write(|writer| writer.remove_device(Eui64::new(1))).expect("removed");
+    store.write(|writer| writer.remove_device(Eui64::new(1))).expect_err("gone");
+    store.write(|writer| writer.insert_device(Eui64::new(5), &abp())).expect_err("there");
+    let tried = store.write(|writer| {
+        writer.only_try();
+        writer.insert_device(Eui64::new(6), &abp())
+    });
+    tried.expect("tried");
+    check(&store, 2);
+    drop(store);
+
+    // A store of the first schema is counted once, as it is migrated.
+    let conn = rusqlite::Connection::open(&files.path).expect("opened");
+    conn.execute_batch("ALTER TABLE meta DROP COLUMN device_count; PRAGMA user_version = 1").expect("as it was");
+    drop(conn);
+    check(&files.open(), 2);
 }

@@ -306,13 +306,18 @@ impl Control {
     #[must_use]
     pub fn journaled(&mut self) -> BTreeSet<(Eui64, u32)> {
         let _found = self.recover();
-        let all = Query { from: UnixMicros(0), to: UnixMicros(0), device: None, after: Position::ZERO, limit: usize::MAX };
+        let all =
+            Query { from: UnixMicros(0), to: UnixMicros(0), device: None, after: Position::ZERO, limit: usize::MAX };
         for _ in 0..RECOVERIES_MAX {
             let mut uplinks = BTreeSet::new();
             let keeper = self.keeper.as_ref().expect("just found");
-            let read = keeper.history(&all, |event| event.kind == event::Kind::Uplink, |_, event| {
-                uplinks.insert((event.dev_eui, event.fcnt));
-            });
+            let read = keeper.history(
+                &all,
+                |event| event.kind == event::Kind::Uplink,
+                |_, event| {
+                    uplinks.insert((event.dev_eui, event.fcnt));
+                },
+            );
             if read.is_ok() {
                 return uplinks;
             }

@@ -100,3 +100,31 @@ async fn events_are_followed_from_where_one_was() {
     let text = next().await;
     assert!(text.contains(r#""device":"0000000000000003""#) && text.contains("id: "), "{text}");
 }
+
+async fn follow(house: &House, key: &str) -> axum::body::BodyDataStream {
+    let request = Request::get("/api/v1/events/stream")
+        .header(header::AUTHORIZATION, format!("Bearer {key}"))
+        .body(Body::empty());
+    let response = house.router.clone().oneshot(request.expect("a request")).await.expect("an answer");
+    assert_eq!(response.status(), 200);
+    response.into_body().into_data_stream()
+}
+
+#[tokio::test]
+async fn following_ends_with_the_key_and_with_the_api() {
+    let house = House::new();
+    let body = json!({"name": "other", "role": "operator"});
+    let other = house.post(&house.operator, "api-keys", body).await.expect(201).json();
+    let path = format!("api-keys/{}", other["id"].as_str().expect("an id"));
+    let mut revoked = follow(&house, other["key"].as_str().expect("a key")).await;
+    let mut kept = follow(&house, &house.operator).await;
+    house.ask(&house.operator, "DELETE", &path, None).await.expect(204);
+    let end = tokio::time::timeout(Duration::from_secs(10), revoked.next()).await.expect("it ends");
+    assert!(end.is_none(), "{end:?}");
+    house.dataplane.events.send(joined(1, 1)).expect("somebody listens");
+    let next = tokio::time::timeout(Duration::from_secs(10), kept.next()).await.expect("it goes on");
+    assert!(next.is_some());
+    house.api.stop();
+    let end = tokio::time::timeout(Duration::from_secs(10), kept.next()).await.expect("it ends");
+    assert!(end.is_none(), "{end:?}");
+}

@@ -5,6 +5,7 @@ use axum::body::Body;
 use axum::http::{Request, header};
 use futures_util::stream;
 use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
 
 /// Sends a body in pieces of `size` bytes.
 async fn import(house: &House, key: &str, query: &str, kind: &str, text: &str, size: usize) -> Answered {
@@ -112,8 +113,7 @@ async fn what_is_no_import_is_refused() {
     import(&house, &acme.admin, "", "text/csv", "dev_eui,colour\n", 99).await.expect(400).fields();
     import(&house, &acme.admin, "?nonsense=1", "text/csv", "dev_eui\n", 99).await.expect(400);
     let endless = "x".repeat(200_000);
-    import(&house, &acme.admin, "", "application/x-ndjson", &endless, 10_000).await.expect(413);
-    import(&house, &acme.admin, "", "text/csv", &endless, 10_000).await.expect(413);
+    import(&house, &acme.admin, "", "text/csv", &endless, 10_000).await.expect(422).fields();
     let empty = import(&house, &acme.admin, "", "text/csv", "", 1).await.expect(200);
     assert_eq!(counts(&lines(&empty).1), [0; 5]);
     // Telling which rows failed has its bound; counting them has none.
@@ -121,4 +121,83 @@ async fn what_is_no_import_is_refused() {
     let (failed, summary) =
         lines(&import(&house, &acme.admin, "", "application/x-ndjson", &bad, 9999).await.expect(200));
     assert_eq!((failed.len(), counts(&summary)), (10_000, [10_100, 0, 0, 0, 10_100]));
+}
+
+#[tokio::test]
+async fn a_row_that_is_too_long_fails_alone() {
+    let house = House::new();
+    let acme = house.tenant("Acme").await;
+    let endless = "x".repeat(200_000);
+    let good = |number: u64| acme.otaa(&format!("{number:016X}")).to_string();
+    let ndjson = format!("{}\n{endless}\n{}\n{endless}", good(1), good(2));
+    let key = "000102030405060708090A0B0C0D0E0F";
+    let csv = format!(
+        "dev_eui,app_key,name\n0000000000000003,{key},\n0000000000000004,{key},{endless}\n\
+         0000000000000005,{key},a{}\n0000000000000006,{key},last\n",
+        ",".repeat(100)
+    );
+    let query = format!("?application={}&profile={}", acme.application, acme.profile);
+    for (kind, text) in [("application/x-ndjson", ndjson), ("text/csv", csv)] {
+        for size in [999, 10_000, 1 << 20] {
+            let answer = import(&house, &acme.admin, &query, kind, &text, size).await.expect(200);
+            let (failed, summary) = lines(&answer);
+            let told: Vec<_> = failed.iter().map(|line| (line["row"].as_u64(), &line["errors"][0]["field"])).collect();
+            let row = json!("row");
+            let expected = if kind == "text/csv" {
+                [(Some(2), &row), (Some(3), &row)]
+            } else {
+                [(Some(2), &row), (Some(4), &row)]
+            };
+            assert_eq!(told, expected, "{failed:?}");
+            assert_eq!(counts(&summary)[4], 2, "{summary}");
+        }
+    }
+    house.get(&acme.admin, "devices/0000000000000002").await.expect(200);
+    assert_eq!(house.get(&acme.admin, "devices/0000000000000006").await.expect(200).json()["name"], "last");
+}
+
+#[tokio::test]
+async fn what_is_told_of_failed_rows_is_bounded() {
+    let house = House::new();
+    let acme = house.tenant("Acme").await;
+    let many: String = (0..5000).map(|number| format!("\"{number}\":1,")).collect();
+    let row = format!("{{{many}\"name\":\"x\"}}\n");
+    let answer = import(&house, &acme.admin, "", "application/x-ndjson", &row.repeat(100), 1 << 20).await.expect(200);
+    let (failed, summary) = lines(&answer);
+    assert_eq!((failed.len(), counts(&summary)), (100, [100, 0, 0, 0, 100]));
+    assert!(failed.iter().all(|row| row["errors"].as_array().is_some_and(|errors| errors.len() == 16)));
+    let long = format!("{{\"{}\":1}}\n", "x".repeat(60_000));
+    let answer = import(&house, &acme.admin, "", "application/x-ndjson", &long.repeat(200), 1 << 20).await.expect(200);
+    assert!(answer.text.len() < (4 << 20) + 1000, "{}", answer.text.len());
+    assert_eq!(counts(&lines(&answer).1), [200, 0, 0, 0, 200]);
+}
+
+/// A batch that the store cannot take ends an import; what was said before, and kept, is told.
+#[tokio::test]
+async fn an_import_that_breaks_off_tells_what_it_kept() {
+    let house = House::new();
+    let acme = house.tenant("Acme").await;
+    let rows = |first: u64| {
+        let row = |number: u64| acme.otaa(&format!("{number:016X}")).to_string() + "\n";
+        (first..first + 5000).map(row).collect::<String>()
+    };
+    let dry = rows(1) + &rows(1) + &rows(2);
+    let answer = import(&house, &acme.admin, "?dry_run=true", "application/x-ndjson", &dry, 1 << 20).await.expect(200);
+    let [read, created, updated, unchanged, failed] = counts(&lines(&answer).1);
+    assert_eq!((read, created, updated + unchanged, failed), (15_000, 5001, 9999, 0));
+
+    let pieces = [Ok("{}\n".to_owned() + &rows(1)), Err(std::io::Error::other("gone"))];
+    let request = Request::post("/api/v1/devices/import")
+        .header(header::AUTHORIZATION, format!("Bearer {}", acme.admin))
+        .header(header::CONTENT_TYPE, "application/x-ndjson")
+        .body(Body::from_stream(stream::iter(pieces)));
+    let answer = house.send(request.expect("a request")).await.expect(200);
+    let (failed, summary) = lines(&answer);
+    assert_eq!((failed.len(), counts(&summary)[1] >= 4999), (1, true), "{summary}");
+    assert_eq!(summary["broke_off"], "the upload broke off");
+
+    house.dataplane.is_away.store(true, Ordering::SeqCst);
+    let again = acme.otaa("00000000000FFFFF").to_string();
+    let answer = import(&house, &acme.admin, "", "application/x-ndjson", &again, 1 << 20).await.expect(202);
+    assert_eq!(lines(&answer).1["applied"], false);
 }

@@ -231,6 +231,7 @@ impl Dataplane for Played {
 pub(super) struct House {
     _folder: TempDir,
     pub(super) router: Router,
+    pub(super) api: Arc<Api>,
     pub(super) store: Arc<Store>,
     pub(super) dataplane: Arc<Played>,
     pub(super) operator: String,
@@ -273,12 +274,21 @@ impl Answered {
 
 impl House {
     pub(super) fn new() -> Self {
+        Self::with(Options::default())
+    }
+
+    pub(super) fn with(options: Options) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("control.sqlite");
         let store = Store::open(&path, &folder.path().join("control.key"), Box::<Compiler>::default());
         let store = Arc::new(store.expect("a store"));
-        let operator = bootstrap(&store).expect("a store").expect("the first start");
-        assert_eq!(bootstrap(&store).expect("a store"), None, "once only");
+        let mut operator = String::new();
+        // A secret that cannot be kept leaves no key behind: the next start makes another.
+        let lost = bootstrap(&store, |_| Err(store::Error::Broken("no file".into())));
+        assert!(lost.is_err_and(|error| error.to_string().contains("no file")));
+        let keep = |secret: &str| Ok::<_, store::Error>(operator.push_str(secret));
+        assert!(bootstrap(&store, keep).expect("a store"), "the first start");
+        assert!(!bootstrap(&store, |_| Ok::<_, store::Error>(())).expect("a store"), "once only");
         let dataplane = Arc::new(Played {
             is_away: AtomicBool::new(false),
             is_old: AtomicBool::new(false),
@@ -290,8 +300,8 @@ impl House {
             events: broadcast::channel(64).0,
         });
         let link: Arc<dyn Dataplane> = Arc::<Played>::clone(&dataplane);
-        let api = Api::new(Arc::clone(&store), link, Options::default());
-        Self { _folder: folder, router: router(api), store, dataplane, operator }
+        let api = Api::new(Arc::clone(&store), link, options);
+        Self { _folder: folder, router: router(Arc::clone(&api)), api, store, dataplane, operator }
     }
 
     pub(super) async fn send(&self, request: Request<Body>) -> Answered {

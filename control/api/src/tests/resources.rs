@@ -205,6 +205,50 @@ async fn a_stream_becomes_durable_and_live_again() {
 }
 
 #[tokio::test]
+async fn templates_of_one_owner_are_bounded_together() {
+    let house = House::new();
+    let acme = house.tenant("Acme").await;
+    let longest = model::Format::TEMPLATE_BYTES_MAX;
+    let stream = |text: String| json!({"name": "x", "level": "tenant", "templates": {"uplink": text}});
+    let mut last = String::new();
+    for _ in 0..model::Format::OWNED_BYTES_MAX / longest {
+        last = house.make(&acme.admin, "streams", stream("\"".repeat(longest))).await;
+    }
+    let more = house.post(&acme.admin, "streams", stream("x".into())).await.expect(422);
+    assert_eq!(more.fields(), ["templates"]);
+    assert!(more.text.contains("4194304 bytes together"), "{}", more.text);
+    // What is there may become less, and stay; others have bounds of their own.
+    let path = format!("streams/{last}");
+    house.ask(&acme.admin, "PATCH", &path, Some(json!({"enabled": false}))).await.expect(200);
+    house.ask(&acme.admin, "PUT", &path, Some(stream("y".repeat(longest - 1)))).await.expect(200);
+    house.post(&acme.admin, "streams", stream("x".into())).await.expect(201);
+    house.ask(&acme.admin, "PUT", &path, Some(stream("y".repeat(longest)))).await.expect(422);
+    let other = house.tenant("Other").await;
+    house.post(&other.admin, "streams", stream("x".into())).await.expect(201);
+}
+
+#[tokio::test]
+async fn a_stream_keeps_its_owner() {
+    let house = House::new();
+    let acme = house.tenant("Acme").await;
+    let id = house.make(&house.operator, "streams", json!({"name": "x", "level": "operator"})).await;
+    let path = format!("streams/{id}");
+    let patch = json!({"level": "application", "application": acme.application});
+    assert_eq!(house.ask(&house.operator, "PATCH", &path, Some(patch)).await.expect(422).fields(), ["tenant"]);
+    assert_eq!(house.get(&house.operator, &path).await.expect(200).json()["tenant"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let house = House::with(crate::Options { body_timeout: Duration::from_millis(50), ..Default::default() });
+    let request = Request::post("/api/v1/tenants")
+        .header("authorization", format!("Bearer {}", house.operator))
+        .header("content-type", "application/json")
+        .body(Body::from_stream(futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>()));
+    house.send(request.expect("a request")).await.expect(408).fields();
+}
+
+#[tokio::test]
 async fn streams_have_tokens_and_state() {
     let house = House::new();
     let acme = house.tenant("Acme").await;
@@ -365,6 +409,10 @@ async fn lists_are_read_in_parts() {
     assert_eq!(walk(&format!("devices?tenant={}&", other.id)).await, ["00000000000000FF"]);
     assert_eq!(walk(&format!("devices?profile={}&", other.profile)).await.len(), 1);
     assert_eq!(walk("tenants?").await, ["Acme", "Other"]);
+    assert_eq!(walk(&format!("tenants?tenant={}&", other.id)).await, ["Other"]);
+    // Its own is on the first page, however many there are before it.
+    let page = house.get(&other.admin, "tenants?limit=1").await.expect(200).json();
+    assert_eq!((&page["items"][0]["name"], &page["next"]), (&json!("Other"), &Value::Null));
     for (path, status) in [
         ("devices?limit=0", 422),
         ("devices?limit=1001", 422),
