@@ -50,7 +50,10 @@ async fn run(count: u64, deltas: u64, is_bench: bool) {
     let store = Store::open(&store, &directory.path().join("store.key"), Box::<Compiler>::default()).unwrap();
     let store = Arc::new(store);
     let mut key = String::new();
-    let keep = |secret: &str| Ok::<_, store::Error>(key.push_str(secret));
+    let keep = |secret: &str| {
+        key.push_str(secret);
+        Ok::<_, store::Error>(())
+    };
     assert!(api::bootstrap(&store, keep).unwrap(), "a new store has no keys");
     let listener = UnixListener::bind(&socket).unwrap();
     let dataplane = serve(listener.try_clone().unwrap());

@@ -114,13 +114,16 @@ fn put_globals<F: Files>(to: &mut Writer<'_, F>, globals: &Globals) -> io::Resul
     Ok(())
 }
 
+/// Names to its second argument the durable streams that cover an event.
+type Covering<'a> = dyn FnMut(&Event<'_>, &mut dyn FnMut(u32)) + 'a;
+
 impl<F: Files> Keeper<F> {
     /// Folds the segments that have ended into the next checkpoint. `streams` names the durable streams that cover an
     /// event, so that it is known what each has in a segment. Says how many records could not be read.
     ///
     /// # Errors
     /// The host's; then the former checkpoint counts, and all is tried again next time.
-    pub fn checkpoint(&mut self, streams: &mut dyn FnMut(&Event<'_>, &mut dyn FnMut(u32))) -> Result<u64, Fault> {
+    pub fn checkpoint(&mut self, streams: &mut Covering<'_>) -> Result<u64, Fault> {
         let mut ended: Vec<_> = self.ended.clone();
         ended.sort_unstable();
         let mut fold = Fold::new(self.globals.clone());
@@ -322,7 +325,7 @@ impl<F: Files> Keeper<F> {
 }
 
 /// Adds a record to what streams have in its segment.
-pub(crate) fn use_of(record: &Record<'_>, streams: &mut dyn FnMut(&Event<'_>, &mut dyn FnMut(u32)), usage: &mut Usage) {
+pub(crate) fn use_of(record: &Record<'_>, streams: &mut Covering<'_>, usage: &mut Usage) {
     let event = match record.kind {
         Kind::Uplink => UplinkBody::parse(record.body).and_then(|uplink| uplink.event),
         Kind::Event => Event::parse(record.body).ok(),

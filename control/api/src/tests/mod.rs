@@ -286,7 +286,10 @@ impl House {
         // A secret that cannot be kept leaves no key behind: the next start makes another.
         let lost = bootstrap(&store, |_| Err(store::Error::Broken("no file".into())));
         assert!(lost.is_err_and(|error| error.to_string().contains("no file")));
-        let keep = |secret: &str| Ok::<_, store::Error>(operator.push_str(secret));
+        let keep = |secret: &str| {
+            operator.push_str(secret);
+            Ok::<_, store::Error>(())
+        };
         assert!(bootstrap(&store, keep).expect("a store"), "the first start");
         assert!(!bootstrap(&store, |_| Ok::<_, store::Error>(())).expect("a store"), "once only");
         let dataplane = Arc::new(Played {

@@ -182,6 +182,50 @@ fn every_drop_can_be_made_to_move() {
             ("journal_no_segment", Sizes { journal: true, segments: None, ..one() }, |world| {
                 reports_are_kept(world, 600);
             }),
+            ("hop_message", Sizes { journal: true, ..two() }, |world| {
+                reports_are_kept(world, 0);
+                world.consumer(1);
+                world.turns(4);
+                fill(world, 0);
+                push_data(world, 0, br#"{"stat":{"rxnb":1}}"#);
+                (0..8).for_each(|_| {
+                    world.shards[0].turn();
+                });
+            }),
+            ("feeds_full", Sizes { journal: true, ..one() }, |world| {
+                reports_are_kept(world, 0);
+                for group in 0..=crate::feeds::FEED_COUNT_MAX {
+                    let consumer = world.consumer_of(0, &format!("/?token={TOKEN}&group={group}"));
+                    world.turns(2);
+                    world.driver(0).end(consumer, End::Finished);
+                }
+            }),
+            ("acknowledgement_unknown", Sizes { journal: true, ..one() }, |world| {
+                reports_are_kept(world, 1);
+                settle(world, r#"{"Ack":7}"#);
+            }),
+            ("dead_letter", Sizes { journal: true, ..one() }, |world| {
+                load_durable(world, 1);
+                world.report();
+                settle(world, r#"{"Refuse":1}"#);
+            }),
+            ("record_corrupt", Sizes { journal: true, ..one() }, |world| {
+                reports_are_kept(world, REPORTS_OF_SEVERAL_SEGMENTS);
+                world.driver(0).files.values_mut().for_each(|file| file[5000] ^= 1);
+                settle(world, "");
+            }),
+            ("segment_unreadable", Sizes { journal: true, ..one() }, |world| {
+                reports_are_kept(world, REPORTS_OF_SEVERAL_SEGMENTS);
+                remove_oldest_segment(world);
+                settle(world, "");
+            }),
+            ("message_lost", Sizes { journal: true, ..one() }, |world| {
+                reports_are_kept(world, 3);
+                settle(world, "");
+                reports_are_kept(world, REPORTS_OF_SEVERAL_SEGMENTS);
+                remove_oldest_segment(world);
+                settle(world, "");
+            }),
         ],
     );
 }
@@ -202,8 +246,14 @@ fn everything_done_can_be_made_to_move() {
     secure.exchange(&mut world);
     world.driver(1).end(consumers[1], End::Finished);
     world.turns(4);
-    let values = values(&mut world);
-    assert_eq!(unmoved("shard_done", &values), [""; 0]);
+    let mut done = values(&mut world);
+    // A consumer that lags, refuses the first message, and is away when it would come again.
+    let mut world = scene(&Sizes { journal: true, ..one() });
+    reports_are_kept(&mut world, REPORTS_OF_SEVERAL_SEGMENTS);
+    settle(&mut world, r#"{"Refuse":1}"#);
+    settle(&mut world, r#"{"AckThrough":9}"#);
+    values(&mut world).into_iter().for_each(|(name, value)| *done.entry(name).or_default() += value);
+    assert_eq!(unmoved("shard_done", &done), [""; 0]);
 }
 
 #[test]
@@ -274,10 +324,36 @@ fn every_refusal_of_a_gateway_can_be_made_to_move() {
     );
 }
 
+/// More than the memory of a log keeps.
+const REPORTS_OF_SEVERAL_SEGMENTS: usize = 2500;
+
 /// A durable stream covers so many reports of a gateway.
 fn reports_are_kept(world: &mut World, count: usize) {
-    world.load(&[stream(|it| it.delivery = v1::Delivery::Durable.into())]);
+    load_durable(world, 0);
     (0..count).for_each(|_| world.report());
+}
+
+fn load_durable(world: &mut World, attempts_max: u32) {
+    world.load(&[stream(|it| (it.delivery, it.attempts_max) = (v1::Delivery::Durable.into(), attempts_max))]);
+}
+
+fn remove_oldest_segment(world: &mut World) {
+    let files = &mut world.driver(0).files;
+    let oldest = files.keys().min().cloned().expect("a segment");
+    files.remove(&oldest);
+}
+
+/// A consumer gets what there is, says something, and goes.
+fn settle(world: &mut World, word: &str) {
+    world.turns(6);
+    let consumer = world.consumer(0);
+    world.turns(60);
+    if !word.is_empty() {
+        world.driver(0).say(consumer, &frame(1, word.as_bytes()));
+        world.turns(4);
+    }
+    world.driver(0).end(consumer, End::Finished);
+    world.turns(4);
 }
 
 /// Plays every line in a world of its own, and sees that each moves its counter and that none of the family is left.

@@ -243,7 +243,7 @@ fn killed_again_and_again(kills: u32) {
     let unheard: Vec<_> = commanded.iter().filter(|payload| !told.heard.contains(*payload)).map(|it| hex(it)).collect();
     assert!(unheard.is_empty(), "accepted downlinks that no device heard: {unheard:?} of {}", commanded.len());
     assert!(!commanded.is_empty(), "some downlinks were accepted");
-    println!("{kills} kills: {count} acknowledged uplinks delivered, {} accepted downlinks heard", commanded.len());
+    eprintln!("{kills} kills: {count} acknowledged uplinks delivered, {} accepted downlinks heard", commanded.len());
 }
 
 /// Sets a flag when it goes.
@@ -285,10 +285,10 @@ fn consume(
             let before = last.insert(device.clone(), fcnt);
             assert!(before.is_none_or(|before| before < fcnt), "{device}: {fcnt} came after {before:?}");
             received.entry(device.clone()).or_default().insert(fcnt);
-            if count % 3 == 0 && !socket.try_send(&json!({ "AckThrough": count })) {
+            if count.is_multiple_of(3) && !socket.try_send(&json!({ "AckThrough": count })) {
                 break;
             }
-            if count % 7 == 0 {
+            if count.is_multiple_of(7) {
                 number += 1;
                 let (id, payload) = (format!("c{number}"), number.to_be_bytes().to_vec());
                 let command = json!({ "Type": 3, "DeviceEUI": device, "Port": 9, "Data": hex(&payload), "Id": id });
