@@ -383,7 +383,7 @@ impl Feeds {
         self.deadline = Monotonic(0);
     }
 
-    /// The reader stops for now: the feed asks again if it wants to go on.
+    /// The reader stops: the feed asks again if it wants to go on.
     pub(crate) fn read_no_more(&mut self, index: usize) {
         if let Some(feed) = self.table[index].as_mut() {
             if feed.want == Some(Want::More) {
