@@ -406,7 +406,7 @@ fn trouble(fault: &Fault) -> Trouble {
     match fault {
         Fault::Io(error) => error.raw_os_error().map_or(Trouble::Failing, Trouble::of_errno),
         Fault::Full => Trouble::Full,
-        Fault::Newer { .. } | Fault::EpochsUsedUp => Trouble::Failing,
+        Fault::Newer { .. } | Fault::Damaged { .. } | Fault::EpochsUsedUp => Trouble::Failing,
     }
 }
 

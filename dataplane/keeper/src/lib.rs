@@ -55,6 +55,11 @@ pub enum Fault {
         /// Its version.
         version: u16,
     },
+    /// The manifest cannot be read. Without it checkpoints are of no use, and what they alone say would be lost.
+    Damaged {
+        /// Which file.
+        name: String,
+    },
     /// 65 535 runs: the journal must be moved away.
     EpochsUsedUp,
     /// Another segment would leave less than is kept free, or exceed what the journal may take.
@@ -73,6 +78,12 @@ impl core::fmt::Display for Fault {
             Self::Io(error) => write!(out, "{error}"),
             Self::Newer { name, version } => {
                 write!(out, "{name} is of version {version}; this is an older Trunkline: use the one that wrote it")
+            }
+            Self::Damaged { name } => {
+                write!(
+                    out,
+                    "{name} is damaged: put it back from a copy, or remove it and lose what only checkpoints say"
+                )
             }
             Self::EpochsUsedUp => out.write_str("the journal has seen 65535 starts: move it away once it is read"),
             Self::Full => out.write_str("no room for another segment"),

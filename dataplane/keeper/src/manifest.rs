@@ -63,21 +63,22 @@ impl Manifest {
         out
     }
 
-    /// Reads a manifest; `None` if it is damaged.
+    /// Reads a manifest.
     ///
     /// # Errors
-    /// If it is of a later version.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Self>, Fault> {
-        let Some((body, crc)) = bytes.split_last_chunk::<4>() else { return Ok(None) };
+    /// If it is damaged, or of a later version.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Fault> {
+        let damaged = || Fault::Damaged { name: NAME.into() };
+        let (body, crc) = bytes.split_last_chunk::<4>().ok_or_else(damaged)?;
         if !body.starts_with(MAGIC) || crc32fast::hash(body) != u32::from_le_bytes(*crc) {
-            return Ok(None);
+            return Err(damaged());
         }
         let mut from = Reader(&body[MAGIC.len()..]);
         let version = from.take().map_or(0, u16::from_le_bytes);
         if version > VERSION {
             return Err(Fault::Newer { name: NAME.into(), version });
         }
-        Ok(from.manifest())
+        from.manifest().ok_or_else(damaged)
     }
 }
 
@@ -153,14 +154,14 @@ mod tests {
         sections.0[3] = (12, 13);
         let manifest = Manifest { generation: 14, sections, segments: vec![(info, usage), (info, Usage::new())] };
         let bytes = manifest.write();
-        assert_eq!(Manifest::parse(&bytes).expect("of this version"), Some(manifest));
+        assert_eq!(Manifest::parse(&bytes).expect("whole"), manifest);
         for cut in 0..bytes.len() {
-            assert_eq!(Manifest::parse(&bytes[..cut]).expect("of this version"), None, "cut to {cut}");
+            assert!(matches!(Manifest::parse(&bytes[..cut]), Err(Fault::Damaged { .. })), "cut to {cut}");
         }
         for bit in 0..bytes.len() * 8 {
             let mut bad = bytes.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(Manifest::parse(&bad).expect("of this version"), None, "bit {bit}");
+            assert!(matches!(Manifest::parse(&bad), Err(Fault::Damaged { .. })), "bit {bit}");
         }
         let mut newer = bytes;
         newer[8] = 2;

@@ -56,13 +56,8 @@ impl<F: Files> Keeper<F> {
             bytes.truncate(count);
             Manifest::parse(&bytes)?
         } else {
-            Some(Manifest::default())
-        };
-        let manifest = manifest.unwrap_or_else(|| {
-            // All that it stood for is in the segments that are still there.
-            counts.corrupt += 1;
             Manifest::default()
-        });
+        };
         let mut keeper = Self {
             files,
             limits,

@@ -336,6 +336,25 @@ fn what_is_recovered_is_what_was_written_whatever_was_folded_meanwhile() {
 }
 
 #[test]
+fn a_damaged_manifest_is_refused_and_nothing_is_removed() {
+    let (mut model, mut random, files) = (Model::default(), SplitMix64::new(5), Memory::default());
+    let (mut run, _) = Run::start(&files).expect("readable");
+    for _ in 0..3000 {
+        step(&mut run, &mut model, &mut random);
+    }
+    run.keeper.checkpoint(&mut |_, _| ()).expect("room");
+    drop(run);
+    let whole = files.files.borrow().clone();
+    files.files.borrow_mut().get_mut("manifest").expect("written")[40] ^= 1;
+    let damaged = files.files.borrow().clone();
+    let Err(fault) = Run::start(&files) else { panic!("it started without the checkpoint") };
+    assert!(matches!(&fault, Fault::Damaged { name } if name == "manifest"), "{fault}");
+    assert!(*files.files.borrow() == damaged, "nothing was changed");
+    *files.files.borrow_mut() = whole;
+    agrees(&files, &model, "with the manifest put back");
+}
+
+#[test]
 fn a_disk_that_fails_at_any_moment_costs_nothing_that_was_there() {
     let mut model = Model::default();
     let mut random = SplitMix64::new(77);
