@@ -42,7 +42,7 @@ pub(crate) async fn number_of(api: &Api, who: Who, stream: Uid) -> Result<u32, P
 /// Lets a group read on elsewhere; makes the group if there is none of that name. What it has in flight is forgotten.
 #[utoipa::path(post, path = "/api/v1/streams/{id}/groups/{group}/seek", tag = "streams", request_body = SeekBody, params(
     ("id" = String, Path, description = "The stream's id"),
-    ("group" = String, Path, description = "The group's name: 1 to 64 letters, digits or any of . _ -"),
+    ("group" = String, Path, description = "The group's name: 1 to 32 letters, digits or any of . _ -"),
 ), responses(
     (status = 204, description = "It reads on there"),
     (status = "4XX", response = Failed),

@@ -57,7 +57,7 @@ impl From<Name> for String {
     }
 }
 
-/// The name of a group of consumers: 1 to 64 letters, digits or any of `.` `_` `-`.
+/// The name of a group of consumers: 1 to 32 letters, digits or any of `.` `_` `-`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupName(String);
 

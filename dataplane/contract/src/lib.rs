@@ -36,7 +36,7 @@ pub const QUERY_COUNT_MAX: usize = 1000;
 /// The most messages or dead letters that one page may hold, and that one [`v1::PutBack`] may name.
 pub const PAGE_COUNT_MAX: usize = 1000;
 /// The longest name of a group of consumers.
-pub const GROUP_BYTES_MAX: usize = 64;
+pub const GROUP_BYTES_MAX: usize = 32;
 /// The size that control aims at for one [`v1::Apply`], well below [`FRAME_BYTES_MAX`].
 pub const APPLY_BYTES_TARGET: usize = 1 << 20;
 
