@@ -5,6 +5,7 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -35,8 +36,13 @@ fn obedient(name: &str) -> String {
     )
 }
 
+/// Held while programs are written and started: a child forked meanwhile would hold them open for writing until its
+/// own exec, and a file that is open for writing cannot be executed (ETXTBSY).
+static STARTING: Mutex<()> = Mutex::new(());
+
 impl Up {
     fn start(control: &str, dataplane: &str, arguments: &[&str]) -> Self {
+        let _alone = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
         let directory = tempfile::tempdir().unwrap();
         let place = |name: &str| directory.path().join(name);
         std::fs::copy(env!("CARGO_BIN_EXE_trunkline"), place("trunkline")).unwrap();
