@@ -260,7 +260,9 @@ pub(crate) fn settings(client: &Client, printer: Printer, setting: &Setting) -> 
         Setting::Set { pairs } => {
             let mut body = json!({});
             for pair in pairs {
-                let (name, value) = pair.split_once('=').ok_or_else(|| format!("`{pair}` is not NAME=VALUE"))?;
+                let Some((name, value)) = pair.split_once('=') else {
+                    generic::misused(&format!("`{pair}` is not NAME=VALUE"))
+                };
                 body[name] = match value {
                     "" => Value::Null,
                     // A NetID is six digits and still a text.

@@ -54,11 +54,11 @@ fn get(client: &Client, printer: Printer, resource: &Resource, matches: &ArgMatc
 }
 
 fn create(client: &Client, printer: Printer, resource: &Resource, matches: &ArgMatches) -> Result<(), String> {
-    let mut object = resource.object(matches, body(matches)?)?;
+    let mut object = resource.object(matches, body(matches)?).unwrap_or_else(|reason| misused(&reason));
     let missing = resource.missing(&object);
     if !missing.is_empty() {
         let flags: Vec<String> = missing.iter().map(|flag| format!("--{flag}")).collect();
-        return Err(format!("{} must be given", flags.join(", ")));
+        misused(&format!("{} must be given", flags.join(", ")));
     }
     client.resolve(resource, &mut object)?;
     let made = client.call("POST", &format!("/api/v1/{}", resource.path), Some(&object))?;
@@ -68,9 +68,12 @@ fn create(client: &Client, printer: Printer, resource: &Resource, matches: &ArgM
 }
 
 fn update(client: &Client, printer: Printer, resource: &Resource, matches: &ArgMatches) -> Result<(), String> {
-    let mut object = resource.object(matches, body(matches)?)?;
+    let mut object = resource.object(matches, body(matches)?).unwrap_or_else(|reason| misused(&reason));
     if object.as_object().is_none_or(Map::is_empty) {
-        return Err("nothing to change was given".to_owned());
+        misused("nothing to change was given");
+    }
+    if resource.update == "PATCH" {
+        Resource::drop_others(&mut object);
     }
     client.resolve(resource, &mut object)?;
     let changed = client.call(resource.update, &path(client, resource, text(matches, "id"))?, Some(&object))?;
@@ -88,6 +91,12 @@ fn delete(client: &Client, printer: Printer, resource: &Resource, matches: &ArgM
         removed.push(Value::from(id.as_str()));
     }
     if printer.json { printer.value(&json!({ "removed": removed })) } else { Ok(()) }
+}
+
+/// Ends the program as the parser of the command line would, for what it cannot see.
+pub(crate) fn misused(reason: &str) -> ! {
+    eprintln!("trunkline: {reason}");
+    std::process::exit(2)
 }
 
 /// Says so if a change is stored and not yet in force.

@@ -1,6 +1,7 @@
 //! `trunkline import`: a file of devices, streamed to the API while a bar says how far it is.
 
 use crate::client::{Client, encode, field};
+use crate::generic::misused;
 use crate::resource::by_path;
 use crate::show::Printer;
 use clap::Args;
@@ -39,7 +40,7 @@ pub(crate) struct Import {
 
 /// Whether every row was imported.
 pub(crate) fn run(client: &Client, printer: Printer, import: &Import) -> Result<bool, String> {
-    let kind = content_type(import)?;
+    let kind = content_type(import).unwrap_or_else(|reason| misused(&reason));
     let mut query = vec![format!("dry_run={}", import.dry_run)];
     for (name, text, path) in
         [("application", &import.application, "applications"), ("profile", &import.profile, "profiles")]
@@ -117,10 +118,15 @@ fn report(printer: Printer, answer: impl BufRead) -> Result<bool, String> {
     }
     let summary = summary.ok_or("the import broke off: some rows may have been imported")?;
     let count = |name: &str| summary[name].as_u64().unwrap_or(0);
-    let is_whole = count("failed") == 0;
+    let broke_off = summary["broke_off"].as_str();
+    let is_whole = count("failed") == 0 && broke_off.is_none();
+    let ended = |is_whole| match broke_off {
+        Some(reason) => Err(format!("the import broke off after {} rows: {reason}", count("rows"))),
+        None => Ok(is_whole),
+    };
     if printer.json {
         printer.value(&json!({ "failed": failed, "summary": summary }))?;
-        return Ok(is_whole);
+        return ended(is_whole);
     }
     let unseen = count("failed").saturating_sub(failed.len().min(SHOWN_COUNT_MAX) as u64);
     if unseen > 0 {
@@ -138,7 +144,7 @@ fn report(printer: Printer, answer: impl BufRead) -> Result<bool, String> {
     if summary["applied"] == false && summary["dry_run"] == false && count("created") + count("updated") > 0 {
         eprintln!("stored; not yet in force (`trunkline status` says why)");
     }
-    Ok(is_whole)
+    ended(is_whole)
 }
 
 fn row(value: &Value) -> String {
@@ -162,6 +168,9 @@ mod tests {
         assert_eq!(report(printer, good.as_bytes()), Ok(true));
         let bad = format!("{whole}\n{}", r#"{"summary":{"rows":1,"failed":1}}"#);
         assert_eq!(report(printer, bad.as_bytes()), Ok(false));
+        let cut = r#"{"summary":{"rows":7,"created":7,"failed":0,"broke_off":"the store failed"}}"#;
+        let reason = report(printer, cut.as_bytes()).unwrap_err();
+        assert_eq!(reason, "the import broke off after 7 rows: the store failed");
     }
 
     #[test]

@@ -236,6 +236,9 @@ pub(crate) const RESOURCES: &[Resource] = &[
     },
 ];
 
+/// Fields of which a thing has one alone.
+const EITHER: &[(&str, &str)] = &[("format", "templates"), ("otaa", "abp")];
+
 /// The resource of that command.
 pub(crate) fn by_name(name: &str) -> Option<&'static Resource> {
     RESOURCES.iter().find(|resource| resource.name == name)
@@ -294,6 +297,18 @@ impl Resource {
             put(&mut object, field.key, field.parse(text)?)?;
         }
         Ok(object)
+    }
+
+    /// For a change: who names one of two takes away the other, which may be what is there.
+    pub(crate) fn drop_others(object: &mut Value) {
+        let Some(map) = object.as_object_mut() else { return };
+        for (one, other) in EITHER {
+            for (given, others) in [(one, other), (other, one)] {
+                if map.get(*given).is_some_and(|value| !value.is_null()) && !map.contains_key(*others) {
+                    map.insert((*others).to_owned(), Value::Null);
+                }
+            }
+        }
     }
 
     /// Which fields must be there for one to be made, and are not.
@@ -399,6 +414,23 @@ mod tests {
             ["update", "live", "--delivery", "durable", "--accept", "memory", "--retention-bytes", "1073741824"];
         let expected = json!({ "delivery": "durable", "accept": "memory", "retention_bytes": 1_073_741_824 });
         assert_eq!(object("stream", &arguments), Ok(expected));
+    }
+
+    #[test]
+    fn a_change_to_one_of_two_takes_the_other_away() {
+        let check = |before: Value, after: Value| {
+            let mut object = before.clone();
+            Resource::drop_others(&mut object);
+            assert_eq!(object, after, "{before}");
+        };
+        check(json!({ "templates": { "uplink": "x" } }), json!({ "templates": { "uplink": "x" }, "format": null }));
+        check(json!({ "format": "xml" }), json!({ "format": "xml", "templates": null }));
+        check(json!({ "otaa": { "app_key": "0" } }), json!({ "otaa": { "app_key": "0" }, "abp": null }));
+        check(json!({ "abp": {} }), json!({ "abp": {}, "otaa": null }));
+        // What contradicts itself is the API's to refuse; what is taken away brings nothing.
+        for same in [json!({ "format": "a", "templates": {} }), json!({ "format": null }), json!({ "name": "x" })] {
+            check(same.clone(), same);
+        }
     }
 
     #[test]

@@ -113,20 +113,25 @@ pub(crate) fn run(place: &Place, up: &Up) -> Result<(), String> {
     phase(&format!("data directory {}", place.path().display()));
     let control = group.add("control", control(place, up, &beside)?);
     group.members[control].wait_until_ready(&stop)?;
-    phase(&format!(
-        "control plane ready: http://{}/, operator's key in {}",
-        up.listen_api,
-        place.operator_key().display()
-    ));
-    let dataplane = group.add("dataplane", dataplane(place, up, &beside)?);
-    group.members[dataplane].wait_until_ready(&stop)?;
-    phase(&format!(
-        "dataplane ready: gateways udp://{}, streams wss://{}:{}, metrics http://{}/metrics",
-        up.listen_udp,
-        up.stream_host,
-        up.listen_wss.port(),
-        up.listen_metrics
-    ));
+    // Asked to stop meanwhile, nothing else is started.
+    if stop.load(Ordering::Relaxed) == 0 {
+        phase(&format!(
+            "control plane ready: http://{}/, operator's key in {}",
+            up.listen_api,
+            place.operator_key().display()
+        ));
+        let dataplane = group.add("dataplane", dataplane(place, up, &beside)?);
+        group.members[dataplane].wait_until_ready(&stop)?;
+    }
+    if stop.load(Ordering::Relaxed) == 0 {
+        phase(&format!(
+            "dataplane ready: gateways udp://{}, streams wss://{}:{}, metrics http://{}/metrics",
+            up.listen_udp,
+            up.stream_host,
+            up.listen_wss.port(),
+            up.listen_metrics
+        ));
+    }
     while stop.load(Ordering::Relaxed) == 0 {
         for member in &mut group.members {
             member.tend(Instant::now());
@@ -316,6 +321,12 @@ impl Member {
     }
 }
 
+/// Whether a line of a child's log, for people or as JSON, is the message `ready: ...`; others may hold these words too.
+fn is_ready_line(line: &str) -> bool {
+    let message = line.split_once(" INFO ").map_or(line, |(_, message)| message).trim_start();
+    message.starts_with("ready: ") || line.contains(r#""message":"ready: "#)
+}
+
 /// Passes a child's words on, line by line, under its name. The thread ends with the child.
 fn pass(name: &'static str, source: Option<impl Read + Send + 'static>, is_ready: &Arc<AtomicBool>) {
     let Some(source) = source else { return };
@@ -326,11 +337,32 @@ fn pass(name: &'static str, source: Option<impl Read + Send + 'static>, is_ready
         while matches!(lines.read_until(b'\n', &mut line), Ok(count) if count > 0) {
             let text = String::from_utf8_lossy(&line);
             let text = text.trim_end();
-            if text.contains("ready: ") {
+            if is_ready_line(text) {
                 is_ready.store(true, Ordering::Relaxed);
             }
             eprintln!("{name}: {text}");
             line.clear();
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_its_own_message_says_that_a_child_is_ready() {
+        for ready in [
+            "2026-01-01T00:00:00.000000Z  INFO ready: http://127.0.0.1:8080/",
+            r#"{"timestamp":"t","level":"INFO","fields":{"message":"ready: udp [::]:1700"},"target":"x"}"#,
+            "ready: at once",
+        ] {
+            assert!(is_ready_line(ready), "{ready}");
+        }
+        for other in
+            ["2026-01-01T00:00:00Z  WARN not ready: the disk is full", "2026-01-01T00:00:00Z  INFO already: x", ""]
+        {
+            assert!(!is_ready_line(other), "{other}");
+        }
+    }
 }

@@ -156,3 +156,31 @@ fn nothing_outlives_a_killed_parent() {
     assert!(!up.child.wait().unwrap().success());
     up.until("the children end", |_| ids.iter().all(is_gone));
 }
+
+#[test]
+fn a_signal_while_control_starts_starts_nothing_else() {
+    let slow = obedient("control").replace("echo 'ready: control' >&2", "echo 'not ready: wait' >&2");
+    let mut up = Up::start(&slow, &obedient("dataplane"), &[]);
+    up.until("control is there", |up| up.text("log").contains("not ready: wait"));
+    up.signal(Signal::INT);
+    assert!(up.child.wait().unwrap().success(), "{}", up.text("log"));
+    assert!(up.ids("dataplane").is_empty() && !up.text("log").contains("starting dataplane"), "{}", up.text("log"));
+    assert!(up.ids("control").iter().all(is_gone));
+}
+
+/// What the parser of the command line cannot see ends as what it sees: with 2.
+#[test]
+fn a_wrong_command_line_ends_with_two() {
+    let cases: [&[&str]; 5] = [
+        &["--nonsense"],
+        &["tenant", "create"],
+        &["application", "update", "70B3D57ED0000001"],
+        &["settings", "set", "nonsense"],
+        &["import", "devices.txt"],
+    ];
+    for arguments in cases {
+        let _alone = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+        let output = Command::new(env!("CARGO_BIN_EXE_trunkline")).args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
+    }
+}
