@@ -11,6 +11,8 @@ use ureq::{Agent, Body, SendBody};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// The longest answer: a full page of the longest streams, and some.
+const ANSWER_BYTES_MAX: u64 = 2 << 30;
 /// Things asked for at once.
 const PAGE_COUNT: usize = 1000;
 /// Things among which one is looked for by its name.
@@ -25,7 +27,8 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// `key` is the operator's of the data directory if none is given.
+    /// `key` is the operator's of the data directory if none is given and the API is on this machine: what another
+    /// machine is sent, it has.
     pub(crate) fn new(url: &str, key: Option<String>, trust: &Trust, place: &Place) -> Result<Self, String> {
         let agent = Agent::config_builder()
             .http_status_as_error(false)
@@ -34,7 +37,8 @@ impl Client {
             .tls_config(trust.for_requests()?)
             .build()
             .into();
-        Ok(Self { url: url.trim_end_matches('/').to_owned(), key: key.or_else(|| place.api_key()), agent })
+        let key = key.or_else(|| place.api_key().filter(|_| is_here(url)));
+        Ok(Self { url: url.trim_end_matches('/').to_owned(), key, agent })
     }
 
     /// `GET`.
@@ -48,8 +52,9 @@ impl Client {
         let kind = body.map(|_| "application/json");
         let mut bytes = text.as_deref().unwrap_or_default().as_bytes();
         let reader: Option<&mut dyn Read> = if body.is_some() { Some(&mut bytes) } else { None };
-        let text =
-            self.send(method, path, kind, reader)?.body_mut().read_to_string().map_err(|error| error.to_string())?;
+        let mut answer = self.send(method, path, kind, reader)?;
+        let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string();
+        let text = text.map_err(|error| error.to_string())?;
         if text.is_empty() {
             return Ok(Value::Null);
         }
@@ -88,7 +93,8 @@ impl Client {
         }
         let text = response.body_mut().read_to_string().unwrap_or_default();
         let hint = match (response.status().as_u16(), &self.key) {
-            (401, None) => " (give --key, TRUNKLINE_API_KEY or --data-dir)",
+            (401, None) if is_here(&self.url) => " (give --key, TRUNKLINE_API_KEY or --data-dir)",
+            (401, None) => " (give --key or TRUNKLINE_API_KEY; the data directory's is for this machine only)",
             _ => "",
         };
         Err(format!("{}{hint}", problem(response.status().as_u16(), &text)))
@@ -153,6 +159,13 @@ impl Client {
     }
 }
 
+/// Whether a URL names this machine, whatever is written into it.
+fn is_here(url: &str) -> bool {
+    let Ok(url) = url.parse::<ureq::http::Uri>() else { return false };
+    let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+    host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
 /// A UUID, or an EUI in any of its spellings.
 fn is_id(text: &str) -> bool {
     let digits = text.chars().filter(char::is_ascii_hexdigit).count();
@@ -207,6 +220,23 @@ mod tests {
         }
         for name in ["acme", "decade", "70B3D57ED000000", "g0b3d57ed0000001", ""] {
             assert!(!is_id(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_operators_key_stays_on_this_machine() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("operator.key"), "secret").unwrap();
+        let place = Place::find(Some(directory.path()));
+        let key = |url, given: Option<&str>| {
+            Client::new(url, given.map(str::to_owned), &Trust::default(), &place).unwrap().key
+        };
+        for here in ["http://127.0.0.1:8080", "https://localhost/", "http://[::1]:1", "http://LOCALHOST:1"] {
+            assert_eq!(key(here, None).as_deref(), Some("secret"), "{here}");
+        }
+        for other in ["http://192.0.2.1", "http://localhost@evil.example:80", "http://127.0.0.1.evil.example", "x y"] {
+            assert_eq!(key(other, None), None, "{other}");
+            assert_eq!(key(other, Some("given")).as_deref(), Some("given"));
         }
     }
 

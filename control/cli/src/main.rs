@@ -186,7 +186,8 @@ fn tail_stream(
     };
     let mut trust = trust(global)?;
     trust.authorities = trust.authorities.or_else(|| place.certificate_text());
-    tail::run(printer, &trust, &url, &token, matches.get_one::<u64>("count").copied())
+    let silence = tail::silence(stream["ping_interval_s"].as_u64());
+    tail::run(printer, &trust, &url, &token, silence, matches.get_one::<u64>("count").copied())
 }
 
 fn client(global: &Global, place: &Place) -> Result<Client, String> {

@@ -14,8 +14,13 @@ use tungstenite::http::{Request, Uri};
 use tungstenite::protocol::WebSocketConfig;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pings come more often than this; a session without any is dead.
-const SILENCE: Duration = Duration::from_secs(120);
+/// Seconds between pings of a stream that does not say.
+const PING_INTERVAL_S: u64 = 30;
+
+/// How long nothing may come. Pings come more often than this; a session without any is dead.
+pub(crate) fn silence(ping_interval_s: Option<u64>) -> Duration {
+    Duration::from_secs(ping_interval_s.unwrap_or(PING_INTERVAL_S) * 2 + 60)
+}
 
 /// Opens `url`, a `wss://` one, with the token, and prints until the peer closes or `count_max` messages came.
 pub(crate) fn run(
@@ -23,6 +28,7 @@ pub(crate) fn run(
     trust: &Trust,
     url: &str,
     token: &str,
+    silence: Duration,
     count_max: Option<u64>,
 ) -> Result<(), String> {
     let uri: Uri = url.parse().map_err(|error| format!("{url}: {error}"))?;
@@ -33,7 +39,7 @@ pub(crate) fn run(
     }
     let port = uri.port_u16().unwrap_or(443);
     let name = ServerName::try_from(host.to_owned()).map_err(|error| format!("{host}: {error}"))?;
-    let socket = connect(host, port)?;
+    let socket = connect(host, port, silence)?;
     let session = ClientConnection::new(trust.for_streams()?, name).map_err(|error| format!("{host}: {error}"))?;
     let request = request(&uri, host, port, token)?;
     let config = WebSocketConfig::default().read_buffer_size(16 << 10);
@@ -66,13 +72,13 @@ pub(crate) fn run(
 }
 
 /// The first address of the host that answers.
-fn connect(host: &str, port: u16) -> Result<TcpStream, String> {
+fn connect(host: &str, port: u16, silence: Duration) -> Result<TcpStream, String> {
     let addresses = (host, port).to_socket_addrs().map_err(|error| format!("{host}: {error}"))?;
     let mut last = format!("{host}: has no address");
     for address in addresses {
         match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
             Ok(socket) => {
-                let settled = socket.set_read_timeout(Some(SILENCE)).and_then(|()| socket.set_nodelay(true));
+                let settled = socket.set_read_timeout(Some(silence)).and_then(|()| socket.set_nodelay(true));
                 return settled.map(|()| socket).map_err(|error| format!("{address}: {error}"));
             }
             Err(error) => last = format!("{address}: {error}"),
@@ -124,9 +130,15 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_that_pings_seldom_is_waited_for() {
+        assert!(silence(Some(3600)) > Duration::from_secs(3600));
+        assert!(silence(None) > Duration::from_secs(30) && silence(Some(5)) < Duration::from_secs(120));
+    }
+
+    #[test]
     fn what_cannot_be_opened_is_explained_at_once() {
         let printer = Printer { json: false };
-        let open = |url| run(printer, &Trust::default(), url, "t", None).unwrap_err();
+        let open = |url| run(printer, &Trust::default(), url, "t", silence(None), None).unwrap_err();
         assert!(open("ws://localhost/").contains("wss://"));
         assert!(open("localhost").contains("localhost"));
         // Port 1 of loopback: nobody listens there.
