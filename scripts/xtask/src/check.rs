@@ -3,11 +3,11 @@
 //! Owns the order: what fails soonest and cheapest comes first. The workspace is built once for all tests; their
 //! executables are then run directly, so that choosing among crates never rebuilds one with other features.
 
-use crate::{foreign, shell, tidy};
+use crate::{foreign, shell, stop, tidy};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Seeds that the simulator runs; `SIM_SEEDS` asks for another number.
@@ -15,6 +15,10 @@ const SEED_COUNT: u64 = 1000;
 
 /// How long one test executable may take; the slowest takes seconds.
 const EXECUTABLE_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// How long the simulator may take for one part of the seeds, and the integration tests; both take a few minutes.
+const SEEDS_TIMEOUT: Duration = Duration::from_secs(1800);
+const INTEGRATION_TIMEOUT: Duration = Duration::from_secs(1800);
 
 /// Crates whose tests are steps of their own.
 const APART: [&str; 2] = ["it", "corpus"];
@@ -80,6 +84,7 @@ pub(crate) fn check(names: &[String]) -> Result<(), String> {
     let mut table = Vec::new();
     let start = Instant::now();
     for step in STEPS.iter().filter(|step| names.is_empty() || names.iter().any(|name| name == step.name)) {
+        stop::going()?;
         println!("\n== {}: {}", step.name, step.what);
         let start = Instant::now();
         let outcome = (step.action)(&mut built);
@@ -160,19 +165,20 @@ fn seeds(built: &mut Built) -> Outcome {
         .map(|(first, end)| {
             let mut command = Command::new(sim);
             command.args([first.to_string(), (end - first).to_string()]).current_dir(shell::root());
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-            (shell::spoken(&command), command.spawn())
+            let run = move || shell::output_within(&mut command, SEEDS_TIMEOUT);
+            (format!("sim {first} {}", end - first), std::thread::spawn(run))
         })
         .collect();
     let mut failed = Vec::new();
     for (spoken, child) in children {
-        let output = child.and_then(std::process::Child::wait_with_output);
+        let output = child.join().map_err(|_| format!("{spoken}: could not be waited for"))?;
         let output = output.map_err(|error| format!("{spoken}: {error}"))?;
-        if !output.status.success() {
+        if !output.status.is_some_and(|status| status.success()) {
             let said = String::from_utf8_lossy(&output.stdout);
             let last = said.lines().last().unwrap_or("nothing");
             eprintln!("{spoken} said last: {last}\n{}", String::from_utf8_lossy(&output.stderr));
-            failed.push(format!("{spoken}: {}", output.status));
+            let ended = output.status.map_or("was ended before it was done".to_owned(), |status| status.to_string());
+            failed.push(format!("{spoken}: {ended}"));
         }
     }
     if failed.is_empty() { Ok(format!("{count} seeds")) } else { Err(failed.join("\n")) }
@@ -187,7 +193,7 @@ fn integration(built: &mut Built) -> Outcome {
     let artifacts = built.artifacts()?;
     let it =
         artifacts.tests.iter().find(|executable| executable.package == "it").ok_or("tests/it has no executable")?;
-    shell::run(&mut it.command())?;
+    shell::run_within(&mut it.command(), INTEGRATION_TIMEOUT)?;
     Ok(String::new())
 }
 
@@ -210,6 +216,7 @@ fn some(said: String) -> Outcome {
 
 /// Runs a test executable and counts the tests that passed.
 fn counted(name: &str, command: &mut Command) -> Result<usize, String> {
+    stop::going()?;
     let start = Instant::now();
     let output = shell::output_within(command, EXECUTABLE_TIMEOUT).map_err(|error| format!("{name}: {error}"))?;
     let text = String::from_utf8_lossy(&output.stdout);

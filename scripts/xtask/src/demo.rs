@@ -134,14 +134,17 @@ impl Demo {
     }
 
     fn keep(&self, file: &Path) -> Result<(), String> {
-        let failed = |error: std::io::Error| format!("{}: {error}", file.display());
-        let part = file.with_extension("part");
-        let text = serde_json::to_string_pretty(self).expect("plain data");
-        let mut out =
-            File::options().create(true).truncate(true).write(true).mode(0o600).open(&part).map_err(failed)?;
-        out.write_all(text.as_bytes()).map_err(failed)?;
-        std::fs::rename(&part, file).map_err(failed)
+        write_secret(file, &serde_json::to_string_pretty(self).expect("plain data"))
     }
+}
+
+/// Writes a file that only its owner may read; it appears whole or not at all.
+pub(crate) fn write_secret(file: &Path, text: &str) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("{}: {error}", file.display());
+    let part = file.with_extension("part");
+    let mut out = File::options().create(true).truncate(true).write(true).mode(0o600).open(&part).map_err(failed)?;
+    out.write_all(text.as_bytes()).map_err(failed)?;
+    std::fs::rename(&part, file).map_err(failed)
 }
 
 impl Abp {

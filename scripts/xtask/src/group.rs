@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long a child may take to end by itself.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a child may take to end by itself: `trunkline up` gives each of its two 10 s.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Lines of a log that are shown when its writer has failed.
 const TAIL_LINE_COUNT: usize = 12;

@@ -14,6 +14,7 @@ mod million;
 mod rest;
 mod run;
 mod shell;
+mod stop;
 mod tidy;
 mod words;
 
@@ -41,6 +42,10 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let command = arguments.next().unwrap_or_default();
     let rest: Vec<String> = arguments.collect();
+    if let Err(reason) = stop::take_signals() {
+        eprintln!("{reason}");
+        return ExitCode::FAILURE;
+    }
     let outcome = match command.as_str() {
         "check" => check::check(&rest),
         "run" => run::run(&rest),

@@ -9,6 +9,7 @@
 
 use crate::group::Group;
 use crate::rest::Api;
+use crate::stop::going;
 use crate::{demo, shell};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,6 +88,7 @@ impl Bench {
         let start = Instant::now();
         let mut done = 0;
         while done < device_count {
+            going()?;
             let count = ROWS_PER_IMPORT.min(device_count - done);
             let rows: String = (done..done + count).map(|number| row(number, &application, &profile)).collect();
             let answer = api.import(&rows)?;
@@ -126,6 +128,7 @@ impl Bench {
         group.start("trunkline up", &mut up, &self.data_dir.join("trunkline.log"))?;
         let deadline = Instant::now() + PATIENCE;
         loop {
+            going()?;
             group.alive()?;
             let api = self.api();
             if let Ok(Some(status)) = api.find("/status")
@@ -144,6 +147,7 @@ impl Bench {
     fn in_step(&self, api: &Api) -> Result<(), String> {
         let deadline = Instant::now() + PATIENCE;
         loop {
+            going()?;
             let status = api.find("/status")?.unwrap_or_default();
             let revision = &status["revision"];
             let shards = status["dataplane"]["shards"].as_array().cloned().unwrap_or_default();
@@ -173,7 +177,7 @@ impl Bench {
         let api = self.api();
         let senders: Vec<Value> = (0..SENDER_COUNT).map(sender).collect();
         let list = self.data_dir.join("fleet.json");
-        std::fs::write(&list, json!(senders).to_string()).map_err(|error| error.to_string())?;
+        demo::write_secret(&list, &json!(senders).to_string())?;
         let tail_log = self.data_dir.join("tail.log");
         let mut tail = Command::new(self.bin_dir.join("trunkline"));
         tail.args(["--url", &format!("http://{}", self.api), "--json", "--data-dir"]).arg(&self.data_dir);
@@ -190,6 +194,7 @@ impl Bench {
 
         let mut times = Vec::with_capacity(DELTA_COUNT);
         for number in 0..DELTA_COUNT {
+            going()?;
             let start = Instant::now();
             let body = json!({ "name": format!("{} {number}", demo::NAME) });
             let answer = api.patch(&format!("/applications/{application}"), &body)?;

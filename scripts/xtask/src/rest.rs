@@ -27,9 +27,17 @@ impl Api {
 
     /// The item of a list whose `name` is this one.
     pub(crate) fn named(&self, path: &str, name: &str) -> Result<Option<Value>, String> {
-        let (_, list) = self.call("GET", path, None)?;
-        let items = list["items"].as_array().cloned().unwrap_or_default();
-        Ok(items.into_iter().find(|item| item["name"] == name))
+        let mut after = String::new();
+        loop {
+            let join = if path.contains('?') { '&' } else { '?' };
+            let (_, list) = self.call("GET", &format!("{path}{join}limit=1000{after}"), None)?;
+            let items = list["items"].as_array().cloned().unwrap_or_default();
+            let found = items.into_iter().find(|item| item["name"] == name);
+            match list["next"].as_str() {
+                Some(next) if found.is_none() => after = format!("&after={next}"),
+                _ => return Ok(found),
+            }
+        }
     }
 
     pub(crate) fn post(&self, path: &str, body: &Value) -> Result<Value, String> {

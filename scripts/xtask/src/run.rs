@@ -4,14 +4,13 @@
 
 use crate::group::Group;
 use crate::rest::Api;
+use crate::stop::{Stopped, going};
 use crate::{demo, shell};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::fs::File;
+use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// How long control and dataplane may take to be ready.
@@ -35,9 +34,6 @@ struct Options {
     metrics: String,
 }
 
-/// Asked to stop, not failed.
-struct Stopped;
-
 /// Why the story ends.
 enum End {
     Stopped,
@@ -59,12 +55,8 @@ impl From<String> for End {
 /// Runs until Ctrl-C.
 pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     let options = Options::parse(arguments)?;
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register(signal, Arc::clone(&stop)).map_err(|error| format!("signals: {error}"))?;
-    }
     let mut group = Group::default();
-    let end = story(&options, &stop, &mut group);
+    let end = story(&options, &mut group);
     let started = !group.is_empty();
     if started {
         println!("\nStopping ...");
@@ -79,7 +71,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), String> {
     }
 }
 
-fn story(options: &Options, stop: &Arc<AtomicBool>, group: &mut Group) -> Result<(), End> {
+fn story(options: &Options, group: &mut Group) -> Result<(), End> {
     let bin_dir = match &options.bin_dir {
         Some(bin_dir) => bin_dir.clone(),
         None => shell::target_directory()?.join("release"),
@@ -89,7 +81,7 @@ fn story(options: &Options, stop: &Arc<AtomicBool>, group: &mut Group) -> Result
         let packages = ["-p", "cli", "-p", "controld", "-p", "dataplaned", "-p", "fleet"];
         shell::run(shell::cargo(&["build", "--release", "--bins"]).args(packages))?;
     }
-    going(stop)?;
+    going()?;
     let data_dir = &options.data_dir;
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -106,17 +98,17 @@ fn story(options: &Options, stop: &Arc<AtomicBool>, group: &mut Group) -> Result
     up.args(["--listen-api", &options.api, "--listen-udp", &options.udp, "--listen-wss", &options.wss]);
     up.args(["--listen-metrics", &options.metrics]);
     group.start("trunkline up", &mut up, &log)?;
-    let key = ready(options, stop, group)?;
+    let key = ready(options, group)?;
     println!("{}", doors(options));
 
     if !options.demo {
         println!("Nothing is configured. Operator's API key: {key}\nLog: {}. Ctrl-C stops everything.", log.display());
-        return watch(stop, group);
+        return watch(group);
     }
     let demo = demo::set_up(&Api::new(&options.api, &key), &data_dir.join("demo.json"))?;
     let devices = data_dir.join("fleet.json");
     let list = serde_json::to_string_pretty(&demo.devices).expect("plain data");
-    std::fs::write(&devices, list).map_err(|error| format!("{}: {error}", devices.display()))?;
+    demo::write_secret(&devices, &list)?;
     let mut fleet = Command::new(bin_dir.join("trunkline-fleet"));
     fleet.args(["--server", &local(&options.udp), "--gateways", &demo::GATEWAY_COUNT.to_string(), "--interval", "4s"]);
     fleet.arg("--devices").arg(&devices).arg("--state").arg(data_dir.join("fleet.state"));
@@ -130,7 +122,7 @@ fn story(options: &Options, stop: &Arc<AtomicBool>, group: &mut Group) -> Result
         group.keep_aloud("stream tail", &mut tail)?;
         let until = Instant::now() + RETRY;
         while Instant::now() < until {
-            going(stop)?;
+            going()?;
             group.alive()?;
             std::thread::sleep(LOOK);
         }
@@ -138,10 +130,10 @@ fn story(options: &Options, stop: &Arc<AtomicBool>, group: &mut Group) -> Result
 }
 
 /// Waits until the API answers and has a dataplane; returns the operator's key.
-fn ready(options: &Options, stop: &AtomicBool, group: &mut Group) -> Result<String, End> {
+fn ready(options: &Options, group: &mut Group) -> Result<String, End> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        going(stop)?;
+        going()?;
         group.alive()?;
         if let Some(key) = connected(options) {
             return Ok(key);
@@ -165,16 +157,12 @@ fn connected(options: &Options) -> Option<String> {
 }
 
 /// Waits for the end.
-fn watch(stop: &AtomicBool, group: &mut Group) -> Result<(), End> {
+fn watch(group: &mut Group) -> Result<(), End> {
     loop {
-        going(stop)?;
+        going()?;
         group.alive()?;
         std::thread::sleep(LOOK);
     }
-}
-
-fn going(stop: &AtomicBool) -> Result<(), Stopped> {
-    if stop.load(Relaxed) { Err(Stopped) } else { Ok(()) }
 }
 
 /// What listens where.
@@ -222,10 +210,12 @@ fn stream_url(options: &Options, demo: &demo::Demo) -> String {
     format!("wss://{}/?token={}", local(&options.wss).replace("127.0.0.1", "localhost"), demo.token)
 }
 
-/// The loopback address of a listener on every address.
+/// Where a listener is reached from here: on every address also on the loopback one, else only on its own.
 fn local(listen: &str) -> String {
-    let port = listen.rsplit(':').next().unwrap_or_default();
-    format!("127.0.0.1:{port}")
+    match listen.parse::<SocketAddr>() {
+        Ok(address) if address.ip().is_unspecified() => format!("127.0.0.1:{}", address.port()),
+        _ => listen.to_owned(),
+    }
 }
 
 impl Options {
@@ -279,5 +269,7 @@ mod tests {
     fn listeners_are_reached_on_loopback() {
         assert_eq!(local("[::]:1700"), "127.0.0.1:1700");
         assert_eq!(local("0.0.0.0:8443"), "127.0.0.1:8443");
+        assert_eq!(local("192.0.2.7:8443"), "192.0.2.7:8443");
+        assert_eq!(local("[::1]:1700"), "[::1]:1700");
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! Owns nothing. A failed command is an error that names it; its own words have been shown already.
 
+use crate::stop;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -27,8 +28,9 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     command(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()), arguments)
 }
 
-/// Runs to the end, with its output shown.
+/// Runs to the end, with its output shown. It shares our terminal, so that Ctrl-C ends it too.
 pub(crate) fn run(command: &mut Command) -> Result<(), String> {
+    stop::going()?;
     let status = command.status().map_err(|error| format!("{}: {error}", spoken(command)))?;
     if status.success() { Ok(()) } else { Err(format!("{}: {status}", spoken(command))) }
 }
@@ -50,23 +52,43 @@ pub(crate) struct Within {
     pub(crate) stderr: Vec<u8>,
 }
 
-/// Runs for at most `limit`. The command leads a process group, so that nothing of it is left.
+/// Runs for at most `limit`, or until somebody stops us. The command leads a process group, so that nothing of it is left.
 pub(crate) fn output_within(command: &mut Command, limit: Duration) -> std::io::Result<Within> {
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).spawn()?;
     let (stdout, stderr) = (collect(child.stdout.take()), collect(child.stderr.take()));
-    let deadline = Instant::now() + limit;
-    let mut status = child.try_wait()?;
-    while status.is_none() && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(10));
-        status = child.try_wait()?;
-    }
-    if status.is_none() {
-        kill_process_group(Pid::from_child(&child), Signal::KILL).ok();
-        child.wait()?;
-    }
+    let status = end_within(&mut child, limit)?;
     let all = |collected: JoinHandle<Vec<u8>>| collected.join().unwrap_or_default();
     Ok(Within { status, stdout: all(stdout), stderr: all(stderr) })
+}
+
+/// As [`output_within`], with its output shown.
+pub(crate) fn run_within(command: &mut Command, limit: Duration) -> Result<(), String> {
+    let failed = |command: &Command, reason: String| format!("{}: {reason}", spoken(command));
+    let child = command.stdin(Stdio::null()).process_group(0).spawn();
+    let status = child.and_then(|mut child| end_within(&mut child, limit));
+    match status.map_err(|error| failed(command, error.to_string()))? {
+        Some(status) if status.success() => Ok(()),
+        Some(status) => Err(failed(command, status.to_string())),
+        None => Err(failed(command, format!("was ended before it was done; it may take {} s", limit.as_secs()))),
+    }
+}
+
+/// Waits for the leader of a process group. If it is late, or not wanted any more, its whole group is killed.
+fn end_within(child: &mut Child, limit: Duration) -> std::io::Result<Option<ExitStatus>> {
+    let deadline = Instant::now() + limit;
+    let status = loop {
+        let status = child.try_wait()?;
+        if status.is_some() || Instant::now() >= deadline || stop::going().is_err() {
+            break status;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    if status.is_none() {
+        kill_process_group(Pid::from_child(child), Signal::KILL).ok();
+        child.wait()?;
+    }
+    Ok(status)
 }
 
 fn collect(source: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
@@ -128,6 +150,9 @@ mod tests {
         let late =
             output_within(&mut script("echo begun; sleep 600 & wait"), Duration::from_millis(200)).expect("runs");
         assert!(late.status.is_none() && late.stdout == b"begun\n");
+        let shown = run_within(&mut script("sleep 600 & wait"), Duration::from_millis(200)).expect_err("it is late");
+        assert!(shown.contains("before it was done"), "{shown}");
+        assert!(run_within(&mut script("exit 3"), Duration::from_secs(10)).is_err_and(|shown| shown.contains('3')));
         assert!(start.elapsed() < Duration::from_secs(10));
     }
 }
