@@ -20,9 +20,13 @@ install() {
   [ -n "$as" ] || return 1
   say "Installing $* ..."
   log=$(mktemp)
+  # One source of many may be out of reach and still the package at hand: only the installation's word counts.
+  # shellcheck disable=SC2086
+  [ -n "${apt_fresh:-}" ] ||
+    $as DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=120 update >"$log" 2>&1 || true
   # shellcheck disable=SC2086  # $as is a command and its arguments
-  if { [ -n "${apt_fresh:-}" ] || $as DEBIAN_FRONTEND=noninteractive apt-get -q update; } >"$log" 2>&1 &&
-    $as DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-install-recommends install "$@" >>"$log" 2>&1; then
+  if $as DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=120 --no-install-recommends \
+    install "$@" >>"$log" 2>&1; then
     apt_fresh=1
     rm -f "$log"
   else
@@ -54,4 +58,5 @@ need_rust() {
   [ "$version" -ge 88 ] 2>/dev/null || { say "Needed: Rust 1.88 or newer; found $(cargo --version)."; exit 1; }
 }
 
+need_cxx() { need "a C++ compiler" "command -v c++" g++; }
 need_c() { need "a C compiler" "command -v cc && echo 'int main(void){return 0;}' | cc -x c -o /dev/null -" gcc libc6-dev; }
