@@ -274,9 +274,11 @@ async function tokenOf(id) {
   return ask(path, { method: 'POST', body: { name: 'console' } });
 }
 
-async function live(main, id) {
+async function live(main, turn, id) {
   const stream = await ask(`streams/${id}`);
   const { url, token } = await tokenOf(id);
+  // Who went on to another page meanwhile wants neither this one nor its connection.
+  if (turn !== state.turn) return;
   const target = new URL(url);
   // A server that calls itself localhost is where this page came from.
   if (target.hostname === 'localhost') target.hostname = location.hostname;
@@ -342,8 +344,9 @@ async function show() {
   const current = ['live', 'stream'].includes(name) ? 'streams' : name || 'overview';
   $('nav').replaceChildren(...Object.entries(pages).map(([path, page]) => h('a', { href: `#${path}`, class: path === current ? 'on' : undefined }, page.title)));
   const fail = (error) => main.replaceChildren(h('p', { class: 'bad', role: 'alert' }, error.message));
-  if (name === 'live') return live(main, argument).catch(fail);
-  if (name === 'stream') return stream(main, argument).catch(fail);
+  const late = (error) => { if (turn === state.turn) fail(error); };
+  if (name === 'live') return live(main, turn, argument).catch(late);
+  if (name === 'stream') return stream(main, argument).catch(late);
   const page = pages[current] ?? pages.overview;
   while (turn === state.turn && state.key) {
     try {

@@ -32,9 +32,11 @@ pub(crate) struct DeviceBody {
     pub(crate) join_eui: Option<String>,
     /// The application's id.
     #[serde(default)]
+    #[schema(required = true, nullable = false)]
     pub(crate) application: Option<String>,
     /// The profile's id.
     #[serde(default)]
+    #[schema(required = true, nullable = false)]
     pub(crate) profile: Option<String>,
     /// 1 to 128 bytes.
     #[serde(default)]

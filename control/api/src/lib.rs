@@ -157,11 +157,3 @@ pub fn bootstrap<E: From<Error>>(store: &Store, keep: impl FnOnce(&str) -> Resul
     })?;
     Ok(written.value)
 }
-
-/// The OpenAPI document as JSON.
-#[must_use]
-pub fn document() -> String {
-    let mut document = documented().split_for_parts().1;
-    openapi::name_operations(&mut document);
-    document.to_pretty_json().unwrap_or_default()
-}
