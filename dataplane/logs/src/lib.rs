@@ -107,8 +107,8 @@ impl Calm {
     }
 
     fn say(&self, held_back: Vec<HeldBack>) {
-        for HeldBack { count, target, line } in held_back {
-            tracing::warn!(target: TARGET, count, of = target, line, "lines like this one were held back");
+        for HeldBack { count, target, line, at } in held_back {
+            tracing::warn!(target: TARGET, count, of = target, line, at, "lines like this one were held back");
         }
     }
 

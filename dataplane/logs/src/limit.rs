@@ -24,6 +24,8 @@ const LINE_BYTES_MAX: usize = 200;
 /// What a callsite would have written.
 pub(crate) trait Spoken {
     fn target(&self) -> &'static str;
+    /// Module and line of the source.
+    fn place(&self) -> (&'static str, u32);
     /// Writes the message.
     fn write(&self, out: &mut dyn Write) -> fmt::Result;
 }
@@ -34,6 +36,11 @@ pub(crate) struct Line<'a>(pub(crate) &'a tracing::Event<'a>);
 impl Spoken for Line<'_> {
     fn target(&self) -> &'static str {
         self.0.metadata().target()
+    }
+
+    fn place(&self) -> (&'static str, u32) {
+        let metadata = self.0.metadata();
+        (metadata.module_path().unwrap_or_default(), metadata.line().unwrap_or_default())
     }
 
     fn write(&self, out: &mut dyn Write) -> fmt::Result {
@@ -57,6 +64,8 @@ pub(crate) struct HeldBack {
     pub(crate) count: u64,
     pub(crate) target: &'static str,
     pub(crate) line: String,
+    /// As `module:line`: other callsites may say the same.
+    pub(crate) at: String,
 }
 
 /// See the module.
@@ -109,7 +118,11 @@ impl Callsite {
             self.next = (self.next + 1) % LINE_COUNT_MAX;
             return true;
         }
-        let first = || (now, HeldBack { count: 0, target: line.target(), line: beginning(line) });
+        let first = || {
+            let (module, number) = line.place();
+            let at = format!("{module}:{number}");
+            (now, HeldBack { count: 0, target: line.target(), line: beginning(line), at })
+        };
         self.held.get_or_insert_with(first).1.count += 1;
         false
     }

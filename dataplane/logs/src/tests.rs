@@ -42,6 +42,10 @@ impl limit::Spoken for Words {
         "room"
     }
 
+    fn place(&self) -> (&'static str, u32) {
+        ("house::room", 7)
+    }
+
     fn write(&self, out: &mut dyn std::fmt::Write) -> std::fmt::Result {
         out.write_str(self.0)
     }
@@ -56,20 +60,25 @@ fn callsites() -> [tracing::callsite::Identifier; 2] {
 
 #[test]
 fn a_burst_is_held_back_and_counted_and_others_are_not() {
+    let mut place = 0;
     let page = log(Form::Human, "info", |calm| {
+        place = line!() + 2;
         for number in 0..500 {
             tracing::warn!(target: "room", number, "a door was shut");
         }
+        // The same words from another place are another callsite.
+        tracing::warn!(target: "room", number = 500, "a door was shut");
         tracing::warn!(target: "room", "another door");
         assert_eq!(calm.lock().due(Instant::now()), [], "the window has not passed");
         calm.say(calm.lock().due(Instant::now() + WINDOW));
         calm.say(calm.lock().due(Instant::now() + WINDOW));
     });
-    assert_eq!(page.count("a door was shut"), LINE_COUNT_MAX + 1, "{}", page.text());
+    assert_eq!(page.count("a door was shut"), LINE_COUNT_MAX + 2, "{}", page.text());
     assert_eq!(page.count("another door"), 1);
     let said = page.text().lines().last().unwrap().to_owned();
     assert!(said.contains("WARN lines like this one were held back count=480"), "{said}");
     assert!(said.contains("of=\"room\" line=\"a door was shut\""), "{said}");
+    assert!(said.contains(&format!("at=\"logs::tests:{place}\"")), "{said}");
 }
 
 #[test]
@@ -95,7 +104,7 @@ fn lines_flow_again_as_the_window_moves() {
     let expected: Vec<u64> = [0, 10_000, 20_000].iter().flat_map(|from| (0..20).map(move |n| from + n * 100)).collect();
     assert_eq!(admitted, expected, "at most twenty in any ten seconds");
     assert!(limit.admit(two, &line, at(29_900)), "another callsite is untouched");
-    let held_back = HeldBack { count: 240, target: "room", line: "said".into() };
+    let held_back = HeldBack { count: 240, target: "room", line: "said".into(), at: "house::room:7".into() };
     assert_eq!(limit.due(at(30_000)), [held_back], "said once, whole");
     assert_eq!(limit.due(at(60_000)), []);
     assert!(limit.admit(one, &line, at(60_000)));
