@@ -78,7 +78,7 @@ impl Trouble {
 
 /// Why a record was not taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Refused {
+pub enum NotTaken {
     /// The disk is in trouble, and this could wait.
     Trouble(Trouble),
     /// The log takes nothing.
@@ -87,7 +87,7 @@ pub(crate) enum Refused {
 
 /// How soon a record must be kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Need {
+pub enum Need {
     /// With what comes.
     Some,
     /// Written is enough, and waited for.
@@ -104,8 +104,9 @@ struct Open {
     ready: bool,
 }
 
-/// See the module.
-pub(crate) struct Keeping {
+/// The journal of a shard. Whoever owns it drives it: `append` what the turn brings, `flush` at its end, and tell what the
+/// driver completes.
+pub struct Keeping {
     pub(crate) log: Log,
     open: [Option<Open>; OPEN_COUNT_MAX],
     /// What the keeper was asked to make.
@@ -127,7 +128,9 @@ pub(crate) struct Keeping {
 }
 
 impl Keeping {
-    pub(crate) fn new(options: &JournalOptions, shard: usize) -> Self {
+    /// An empty log of this run, with no segment yet.
+    #[must_use]
+    pub fn new(options: &JournalOptions, shard: usize) -> Self {
         let log = Log::new(options.limits, options.epoch, shard as u8);
         let start = log.head();
         Self {
@@ -145,23 +148,32 @@ impl Keeping {
         }
     }
 
+    /// Its log.
+    #[must_use]
+    pub const fn log(&self) -> &Log {
+        &self.log
+    }
+
     /// What ails the disk, if anything does.
     pub(crate) const fn trouble(&self) -> Option<Trouble> {
         self.trouble
     }
 
     /// Appends a record. One that `may_wait` for better days is not taken while the disk is in trouble.
-    pub(crate) fn append(
+    ///
+    /// # Errors
+    /// [`NotTaken`]; nothing of it is in the log.
+    pub fn append(
         &mut self,
         record: &Record<'_>,
         need: Need,
         may_wait: bool,
         now: Monotonic,
-    ) -> Result<Ticket, Refused> {
+    ) -> Result<Ticket, NotTaken> {
         if let Some(trouble) = self.trouble.filter(|_| may_wait) {
-            return Err(Refused::Trouble(trouble));
+            return Err(NotTaken::Trouble(trouble));
         }
-        let Appended { end, .. } = self.log.append(record).map_err(Refused::Log)?;
+        let Appended { end, .. } = self.log.append(record).map_err(NotTaken::Log)?;
         self.unstored_since.get_or_insert(now);
         match need {
             Need::Some => self.strict = end,
@@ -188,7 +200,8 @@ impl Keeping {
     }
 
     /// When [`Keeping::flush`] has something to do by itself.
-    pub(crate) fn deadline(&self) -> Monotonic {
+    #[must_use]
+    pub fn deadline(&self) -> Monotonic {
         match self.unstored_since {
             Some(since) if self.in_flight.is_none() => since.after(SYNC_INTERVAL),
             _ => Monotonic::NEVER,
@@ -201,7 +214,7 @@ impl Keeping {
     }
 
     /// Sees that what the turn brought is on its way, that a segment is made ahead, and that ended ones are told of.
-    pub(crate) fn flush<D: Driver>(&mut self, driver: &mut D, mailbox: &Mailbox, now: Monotonic) {
+    pub fn flush<D: Driver>(&mut self, driver: &mut D, mailbox: &Mailbox, now: Monotonic) {
         if let Some(wanted) = self.log.wants()
             && self.asked != Some(wanted)
             && mailbox.may_answer()
@@ -245,7 +258,7 @@ impl Keeping {
     }
 
     /// The keeper has made a segment.
-    pub(crate) fn made<D: Driver>(&mut self, driver: &mut D, name: SegmentName) {
+    pub fn made<D: Driver>(&mut self, driver: &mut D, name: SegmentName) {
         if self.asked.is_none_or(|asked| asked.name != name) {
             return;
         }
@@ -267,7 +280,7 @@ impl Keeping {
     }
 
     /// A file was opened, or not. False if it is none of ours.
-    pub(crate) fn opened<D: Driver>(&mut self, driver: &mut D, file: File, outcome: Result<(), i32>) -> bool {
+    pub fn opened<D: Driver>(&mut self, driver: &mut D, file: File, outcome: Result<(), i32>) -> bool {
         let Some(place) = self.open.iter_mut().find(|open| open.is_some_and(|open| open.file == file)) else {
             return false;
         };
@@ -295,7 +308,7 @@ impl Keeping {
     }
 
     /// A write is done, or failed. False if the file is none of ours.
-    pub(crate) fn written(&mut self, file: File, outcome: Result<(), FileFault>, now: Monotonic) -> bool {
+    pub fn written(&mut self, file: File, outcome: Result<(), FileFault>, now: Monotonic) -> bool {
         let Some(write) =
             self.in_flight.filter(|write| self.place(write.segment).is_some_and(|open| open.file == file))
         else {

@@ -40,7 +40,7 @@ pub use control::{
 };
 pub use group::{From, Group};
 pub use hop::{Ports, fabric};
-pub use keeping::{JournalOptions, Trouble};
+pub use keeping::{JournalOptions, Keeping, Need, NotTaken, Trouble};
 pub use metrics::{Descriptor, Done, Drop, Gauges, Latencies, Report, descriptors};
 
 use base::{Monotonic, UnixMicros};
@@ -51,7 +51,6 @@ use driver::{Completion, Driver};
 use feeds::{Feeds, Ground};
 use hop::Hop;
 use journal::Catalog;
-use keeping::Keeping;
 use metrics::Counters;
 use outlets::{Outlets, PlanRules};
 use rustls::ServerConfig;

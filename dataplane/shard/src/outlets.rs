@@ -5,7 +5,7 @@
 use crate::clients::Clients;
 use crate::control::{FromShard, Happened, Mailbox, What};
 use crate::hop::{Hop, Ports, TransmitHop};
-use crate::keeping::{Keeping, Need, Refused, record};
+use crate::keeping::{Keeping, Need, NotTaken, record};
 use crate::metrics::{Counters, Done, Drop, Latencies};
 use crate::streams::{StreamState, listeners};
 use crate::{Now, shard_of_slot};
@@ -240,9 +240,9 @@ impl<D: Driver> Outlets<'_, D> {
             }
             Err(refused) => {
                 self.counters.drops.count(match refused {
-                    Refused::Trouble(_) => Drop::JournalTrouble,
-                    Refused::Log(journal::Full::Tail) => Drop::JournalBehind,
-                    Refused::Log(journal::Full::NoSegment | journal::Full::Exhausted) => Drop::JournalNoSegment,
+                    NotTaken::Trouble(_) => Drop::JournalTrouble,
+                    NotTaken::Log(journal::Full::Tail) => Drop::JournalBehind,
+                    NotTaken::Log(journal::Full::NoSegment | journal::Full::Exhausted) => Drop::JournalNoSegment,
                 });
                 Err(NotKept)
             }

@@ -40,6 +40,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("tests/fleet", &["base", "lorawan"]),
     ("tests/sim", &["dataplane/*", "fleet"]),
     ("tests/it", &["base", "lorawan", "wire", "contract", "fleet"]),
+    ("bench/journaling", &["dataplane/*"]),
     ("bench/micro", &["dataplane/*", "control/*", "fleet"]),
     ("bench/load", &["dataplane/*", "control/*", "fleet"]),
     ("scripts/xtask", &[]),

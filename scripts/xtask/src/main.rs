@@ -10,7 +10,9 @@ mod check;
 mod demo;
 mod foreign;
 mod group;
+mod journal;
 mod million;
+mod records;
 mod rest;
 mod run;
 mod shell;
@@ -34,6 +36,9 @@ Usage: cargo xtask <command>
   bench control      A million devices through the real processes: import, snapshot, deltas under traffic.
       --devices N        Another number.
       --bin-dir DIR      Measure the programs of this folder; builds nothing.
+  bench journal      Group commits beside the floor of the disk under target/, and recovery. Wants a quiet machine.
+      --only PROGRAM     commit or recovery; what follows `--` is passed to it.
+      --record           Write what was printed to bench/records/DATE-MACHINE/.
   tidy               The house rules alone: arrows, unsafe, lengths, leftovers, origins.
   foreign            Installs the foreign clients that the integration tests talk to, under target/.
 ";
@@ -50,6 +55,7 @@ fn main() -> ExitCode {
         "check" => check::check(&rest),
         "run" => run::run(&rest),
         "bench" if rest.first().is_some_and(|what| what == "control") => million::bench(&rest[1..]),
+        "bench" if rest.first().is_some_and(|what| what == "journal") => journal::bench(&rest[1..]),
         "tidy" => tidy::tidy(),
         "foreign" => foreign::install(),
         "" | "help" | "-h" | "--help" => {
