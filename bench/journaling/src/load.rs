@@ -45,6 +45,8 @@ pub enum What {
     Uplinks,
     /// Device state of uplinks for which nobody waits: stored with the next sync.
     State,
+    /// Nothing is appended: what the loop itself costs, its sleeping and waking, for comparison.
+    Nothing,
 }
 
 /// A load.
@@ -252,6 +254,10 @@ impl Shard {
                 return;
             }
             let number = self.measured.records;
+            if self.load.what == What::Nothing {
+                self.measured.records += 1;
+                continue;
+            }
             let need = if self.load.what == What::Uplinks { Need::Stored } else { Need::Some };
             let body = self.uplinks.body(self.load.what, number, at);
             let record = Record { kind: Kind::Uplink, lane: (number % 64) as u8, key: 0, tenant: 1, at, body };
@@ -346,6 +352,7 @@ fn verify(path: &Path, what: What, records: u64) -> io::Result<()> {
     );
     page.map_err(io::Error::other)?;
     let events = if what == What::Uplinks { records } else { 0 };
+    let records = if what == What::Nothing { 0 } else { records };
     if corrupt > 0 || found != records || number != events || wrong.is_some() {
         let what = format!(
             "{records} records were stored; {found} read back, {number} of {events} uplinks, first wrong {wrong:?}, {corrupt} damaged"
