@@ -31,7 +31,7 @@ mod outbound;
 mod outlets;
 mod reader;
 mod streams;
-mod tls;
+pub mod tls;
 
 pub use commands::Refused;
 pub use control::{

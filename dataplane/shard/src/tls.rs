@@ -14,32 +14,32 @@ use rustls::{Error, ServerConfig};
 use std::sync::Arc;
 
 /// Plaintext bytes of one record at most (RFC 8446 §5.1).
-pub(crate) const RECORD_PLAIN_BYTES_MAX: usize = 16_384;
+pub const RECORD_PLAIN_BYTES_MAX: usize = 16_384;
 
 /// What a record adds to its plaintext at most, TLS 1.2 explicit nonce included.
-pub(crate) const RECORD_OVERHEAD_BYTES: usize = 64;
+pub const RECORD_OVERHEAD_BYTES: usize = 64;
 
 /// The longest single piece of a handshake flight that is encoded at once.
 const FLIGHT_BYTES_MAX: usize = 32 << 10;
 
 /// A server's side of one TLS connection.
-pub(crate) struct Tls(Box<UnbufferedServerConnection>);
+pub struct Tls(Box<UnbufferedServerConnection>);
 
 /// What came of received bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Progress {
+pub struct Progress {
     /// Bytes at the front of the input that are done with; the rest must be given again, with more behind.
-    pub(crate) consumed: usize,
+    pub consumed: usize,
     /// The handshake is complete: application data may be sent.
-    pub(crate) ready: bool,
+    pub ready: bool,
     /// The peer said close_notify.
-    pub(crate) peer_closed: bool,
+    pub peer_closed: bool,
     /// The peer broke the protocol; an alert was written, if one applies, and the connection is over.
-    pub(crate) failed: bool,
+    pub failed: bool,
 }
 
 /// What [`Tls::receive`] gives out.
-pub(crate) trait Outlet {
+pub trait Outlet {
     /// Decrypted application data.
     fn plain(&mut self, bytes: &[u8]);
     /// Bytes for the peer: handshake, alerts.
@@ -48,19 +48,19 @@ pub(crate) trait Outlet {
 
 /// The connection cannot send: its handshake is incomplete, it has failed, or the buffer is too small.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Unsendable;
+pub struct Unsendable;
 
 impl Tls {
     /// A connection that waits for its ClientHello.
     ///
     /// # Errors
     /// When rustls refuses the configuration.
-    pub(crate) fn new(config: &Arc<ServerConfig>) -> Result<Self, Error> {
+    pub fn new(config: &Arc<ServerConfig>) -> Result<Self, Error> {
         Ok(Self(Box::new(UnbufferedServerConnection::new(Arc::clone(config))?)))
     }
 
     /// Takes everything received and not yet consumed, in one piece. `scratch` serves for outgoing flights.
-    pub(crate) fn receive(&mut self, incoming: &mut [u8], scratch: &mut Scratch, outlet: &mut dyn Outlet) -> Progress {
+    pub fn receive(&mut self, incoming: &mut [u8], scratch: &mut Scratch, outlet: &mut dyn Outlet) -> Progress {
         let mut progress = Progress::default();
         loop {
             let UnbufferedStatus { discard, state, .. } =
@@ -111,7 +111,7 @@ impl Tls {
     ///
     /// `incoming` is a copy of what [`Tls::receive`] left over: rustls remembers where in it an unfinished handshake
     /// message lies, and panics if it is not there.
-    pub(crate) fn encrypt(&mut self, incoming: &mut [u8], plain: &[u8], out: &mut [u8]) -> Result<usize, Unsendable> {
+    pub fn encrypt(&mut self, incoming: &mut [u8], plain: &[u8], out: &mut [u8]) -> Result<usize, Unsendable> {
         let mut at = 0;
         loop {
             let UnbufferedStatus { state, .. } = self.0.process_tls_records(incoming);
@@ -132,7 +132,7 @@ impl Tls {
 
     /// Writes close_notify into the front of `out`. Returns the count of bytes; 0 if none can be said any more.
     /// `incoming` as in [`Tls::encrypt`].
-    pub(crate) fn close_notify(&mut self, incoming: &mut [u8], out: &mut [u8]) -> usize {
+    pub fn close_notify(&mut self, incoming: &mut [u8], out: &mut [u8]) -> usize {
         loop {
             let UnbufferedStatus { state, .. } = self.0.process_tls_records(incoming);
             match state {
@@ -155,7 +155,7 @@ impl Tls {
 }
 
 /// Room for one outgoing flight; one per shard.
-pub(crate) struct Scratch(Box<[u8; FLIGHT_BYTES_MAX]>);
+pub struct Scratch(Box<[u8; FLIGHT_BYTES_MAX]>);
 
 impl Default for Scratch {
     fn default() -> Self {

@@ -40,9 +40,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("tests/fleet", &["base", "lorawan"]),
     ("tests/sim", &["dataplane/*", "fleet"]),
     ("tests/it", &["base", "lorawan", "wire", "contract", "fleet"]),
+    ("bench/floor", &["dataplane/*"]),
     ("bench/journaling", &["dataplane/*"]),
     ("bench/micro", &["dataplane/*", "control/*", "fleet"]),
-    ("bench/load", &["dataplane/*", "control/*", "fleet"]),
+    ("bench/load", &["dataplane/*", "control/*", "fleet", "floor"]),
     ("scripts/xtask", &[]),
 ];
 

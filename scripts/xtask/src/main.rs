@@ -10,7 +10,7 @@ mod check;
 mod demo;
 mod foreign;
 mod group;
-mod journal;
+mod measure;
 mod million;
 mod records;
 mod rest;
@@ -37,7 +37,8 @@ Usage: cargo xtask <command>
       --devices N        Another number.
       --bin-dir DIR      Measure the programs of this folder; builds nothing.
   bench journal      Group commits beside the floor of the disk under target/, and recovery. Wants a quiet machine.
-      --only PROGRAM     commit or recovery; what follows `--` is passed to it.
+  bench load         The canonical workload at the dataplane and, in turn, at the floor. Wants a quiet machine.
+      --only PROGRAM     One program of the bench; what follows `--` is passed to it.
       --record           Write what was printed to bench/records/DATE-MACHINE/.
   tidy               The house rules alone: arrows, unsafe, lengths, leftovers, origins.
   foreign            Installs the foreign clients that the integration tests talk to, under target/.
@@ -55,7 +56,7 @@ fn main() -> ExitCode {
         "check" => check::check(&rest),
         "run" => run::run(&rest),
         "bench" if rest.first().is_some_and(|what| what == "control") => million::bench(&rest[1..]),
-        "bench" if rest.first().is_some_and(|what| what == "journal") => journal::bench(&rest[1..]),
+        "bench" if rest.first().is_some_and(|what| measure::knows(what)) => measure::bench(&rest[0], &rest[1..]),
         "tidy" => tidy::tidy(),
         "foreign" => foreign::install(),
         "" | "help" | "-h" | "--help" => {

@@ -22,7 +22,7 @@ Usage: commit [OPTIONS]
   --rate N       Records per second (200000), and uplinks per second of device state (100000 at most).
   --seconds S    Of each run (5).
   --rounds N     Of journal and floors (5).
-  --dir DIR      Where: on the disk to be measured (target/bench-journal).
+  --dir DIR      Where: on the disk to be measured (target/bench).
 ";
 
 /// What is promised.
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
 
 fn arguments() -> Result<Arguments, String> {
     let mut parsed =
-        Arguments { rate: RATE, span: Duration::from_secs(5), rounds: 5, dir: PathBuf::from("target/bench-journal") };
+        Arguments { rate: RATE, span: Duration::from_secs(5), rounds: 5, dir: PathBuf::from("target/bench") };
     let mut arguments = std::env::args().skip(1);
     while let Some(option) = arguments.next() {
         let value = arguments.next().ok_or_else(|| format!("{option} needs a value"))?;

@@ -8,6 +8,7 @@ mod durable;
 mod faults;
 mod foreign;
 mod logs;
+mod measured;
 mod newcomer;
 mod no_room;
 mod oracle;

@@ -1,0 +1,267 @@
+//! The consumers: one secure WebSocket per stream, and a check of every message that comes.
+//!
+//! Owns the sockets and the book of what came. Reads only what a server writes: unmasked, unfragmented frames.
+
+use crate::frames::{dev_eui, number, payload};
+use crate::gateways::due;
+use crate::{Workload, clock, plan, thread_time};
+use floor::DIGIT_COUNT;
+use hdrhistogram::Histogram;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// What the consumers got.
+#[derive(Debug)]
+pub struct Heard {
+    /// Different uplinks.
+    pub uplinks: u64,
+    /// Uplinks that came again.
+    pub duplicates: u64,
+    /// Messages that are not what was sent.
+    pub wrong: u64,
+    /// Uplinks that came after a later one of their device.
+    pub reordered: u64,
+    /// Microseconds from an uplink's due time to its being read.
+    pub latency: Histogram<u64>,
+    /// Bytes of the first message.
+    pub message_bytes: usize,
+    /// Processor time of the reading thread.
+    pub cpu: Duration,
+}
+
+struct Consumer {
+    tls: ClientConnection,
+    tcp: TcpStream,
+    /// Plaintext that is not a whole frame yet.
+    rest: Vec<u8>,
+}
+
+/// All consumers.
+pub struct Consumers {
+    all: Vec<Consumer>,
+    workload: Workload,
+    /// By uplink: it came.
+    came: Vec<bool>,
+    /// By device: the last of its uplinks, plus one.
+    last: Vec<u64>,
+    heard: Heard,
+    /// Whether messages carry the payload, or digits alone as the floor's do.
+    whole: bool,
+}
+
+impl Consumers {
+    /// Opens one WebSocket per stream.
+    ///
+    /// # Errors
+    /// What the host or the server refuses.
+    pub fn open(
+        server: SocketAddr,
+        tls: &Arc<ClientConfig>,
+        workload: &Workload,
+        count: u64,
+        whole: bool,
+    ) -> io::Result<Self> {
+        let all =
+            (0..workload.streams()).map(|stream| Consumer::open(server, tls, stream)).collect::<io::Result<_>>()?;
+        let heard = Heard {
+            uplinks: 0,
+            duplicates: 0,
+            wrong: 0,
+            reordered: 0,
+            latency: Histogram::new_with_bounds(1, 60_000_000, 3).map_err(io::Error::other)?,
+            message_bytes: 0,
+            cpu: Duration::ZERO,
+        };
+        let (came, last) = (vec![false; count as usize], vec![0; workload.devices as usize]);
+        Ok(Self { all, workload: *workload, came, last, heard, whole })
+    }
+
+    /// Reads until all uplinks came, or `over` is set and nothing more comes.
+    ///
+    /// # Errors
+    /// A connection that ends, or breaks the protocol.
+    pub fn run(mut self, rate: u64, start: u64, over: &AtomicBool) -> io::Result<Heard> {
+        let cpu = thread_time();
+        while self.heard.uplinks < self.came.len() as u64 {
+            let mut polled: Vec<PollFd<'_>> =
+                self.all.iter().map(|consumer| PollFd::new(&consumer.tcp, PollFlags::IN)).collect();
+            let patience = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+            let ready = poll(&mut polled, Some(&patience))?;
+            let ready_ones: Vec<bool> = polled.iter().map(|polled| !polled.revents().is_empty()).collect();
+            if ready == 0 && over.load(Ordering::Acquire) {
+                break;
+            }
+            for index in (0..self.all.len()).filter(|index| ready_ones[*index]) {
+                self.all[index].fill()?;
+                let mut rest = std::mem::take(&mut self.all[index].rest);
+                let now = clock();
+                let taken = self.take(&rest, index as u32, now, rate, start)?;
+                rest.drain(..taken);
+                self.all[index].rest = rest;
+            }
+        }
+        self.heard.cpu = thread_time() - cpu;
+        Ok(self.heard)
+    }
+
+    /// Takes the whole frames at the front. Returns how many bytes they have.
+    fn take(&mut self, bytes: &[u8], stream: u32, now: u64, rate: u64, start: u64) -> io::Result<usize> {
+        let mut at = 0;
+        while let Some((opcode, from, to)) = frame(&bytes[at..]) {
+            let body = &bytes[at + from..at + to];
+            at += to;
+            match opcode {
+                TEXT => self.message(body, stream, now, rate, start),
+                PING => self.all[stream as usize].pong(body)?,
+                _ => {
+                    return Err(io::Error::other(format!(
+                        "the server said {opcode:#x} {:?}",
+                        String::from_utf8_lossy(body)
+                    )));
+                }
+            }
+        }
+        Ok(at)
+    }
+
+    fn message(&mut self, text: &[u8], stream: u32, now: u64, rate: u64, start: u64) {
+        if self.heard.message_bytes == 0 {
+            self.heard.message_bytes = text.len();
+        }
+        let Some(data) = after(text, b"\"Data\":\"") else { return self.heard.wrong += 1 };
+        let number = data.get(..DIGIT_COUNT).and_then(number).filter(|number| *number < self.came.len() as u64);
+        let Some(number) = number.filter(|number| self.workload.stream(*number) == stream) else {
+            return self.heard.wrong += 1;
+        };
+        let device = self.workload.device(number);
+        if self.whole && !self.is_whole(text, data, number, device) {
+            return self.heard.wrong += 1;
+        }
+        if std::mem::replace(&mut self.came[number as usize], true) {
+            return self.heard.duplicates += 1;
+        }
+        if number < self.last[device as usize] {
+            self.heard.reordered += 1;
+        }
+        self.last[device as usize] = number + 1;
+        self.heard.uplinks += 1;
+        self.heard.latency.saturating_record((now.saturating_sub(due(number, rate, start)) / 1000).max(1));
+    }
+
+    fn is_whole(&self, text: &[u8], data: &[u8], number: u64, device: u32) -> bool {
+        const HEX: &[u8; 16] = b"0123456789ABCDEF";
+        let payload = payload(number, device);
+        let digits = payload.iter().flat_map(|byte| [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+        let fcnt = number / u64::from(self.workload.devices);
+        data.len() > payload.len() * 2
+            && digits.eq(data[..payload.len() * 2].iter().copied())
+            && after(text, b"\"DeviceEUI\":\"")
+                .is_some_and(|eui| eui.starts_with(format!("{:016X}\"", dev_eui(device)).as_bytes()))
+            && after(text, b"\"FCnt\":").is_some_and(|said| said.starts_with(format!("{fcnt},").as_bytes()))
+    }
+}
+
+const TEXT: u8 = 0x81;
+const PING: u8 = 0x89;
+
+/// The first byte of a frame, and where its payload begins and ends; `None` if it is not all there.
+fn frame(bytes: &[u8]) -> Option<(u8, usize, usize)> {
+    let (from, length) = match *bytes {
+        [_, length, ..] if length < 126 => (2, usize::from(length)),
+        [_, 126, high, low, ..] => (4, usize::from(u16::from_be_bytes([high, low]))),
+        _ => return None,
+    };
+    (bytes.len() >= from + length).then_some((bytes[0], from, from + length))
+}
+
+/// What stands behind the first `key`.
+fn after<'a>(text: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
+    let at = text.windows(key.len()).position(|window| window == key)?;
+    Some(&text[at + key.len()..])
+}
+
+impl Consumer {
+    fn open(server: SocketAddr, config: &Arc<ClientConfig>, stream: u32) -> io::Result<Self> {
+        let mut tcp = TcpStream::connect(server)?;
+        tcp.set_nodelay(true)?;
+        tcp.set_read_timeout(Some(Duration::from_secs(10)))?;
+        let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
+        let mut tls = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
+        let request = format!(
+            "GET /?token={} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            plan::token(stream)
+        );
+        tls.writer().write_all(request.as_bytes())?;
+        let mut answer = Vec::new();
+        while !answer.windows(4).any(|window| window == b"\r\n\r\n") {
+            tls.complete_io(&mut tcp)?;
+            read_plain(&mut tls, &mut answer)?;
+        }
+        if !answer.starts_with(b"HTTP/1.1 101 ") {
+            return Err(io::Error::other(String::from_utf8_lossy(&answer).into_owned()));
+        }
+        let end = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("just found") + 4;
+        tcp.set_nonblocking(true)?;
+        Ok(Self { tls, tcp, rest: answer.split_off(end) })
+    }
+
+    /// Reads what the socket has.
+    fn fill(&mut self) -> io::Result<()> {
+        loop {
+            match self.tls.read_tls(&mut self.tcp) {
+                Ok(0) => return Err(io::Error::other("the server hung up")),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+            self.tls.process_new_packets().map_err(io::Error::other)?;
+            read_plain(&mut self.tls, &mut self.rest)?;
+        }
+    }
+
+    fn pong(&mut self, body: &[u8]) -> io::Result<()> {
+        // A mask of zeros is a mask.
+        let mut frame = vec![0x8A, 0x80 | body.len() as u8, 0, 0, 0, 0];
+        frame.extend_from_slice(body);
+        self.tls.writer().write_all(&frame)?;
+        while self.tls.wants_write() {
+            match self.tls.write_tls(&mut self.tcp) {
+                Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_plain(tls: &mut ClientConnection, into: &mut Vec<u8>) -> io::Result<()> {
+    match tls.reader().read_to_end(into) {
+        Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_found_whole_or_not_at_all() {
+        assert_eq!(frame(&[0x81, 2, b'a', b'b', 0x89]), Some((0x81, 2, 4)));
+        assert_eq!(frame(&[0x81, 2, b'a']), None);
+        assert_eq!(frame(&[0x81]), None);
+        let mut long = vec![0x81, 126, 1, 0];
+        long.resize(4 + 256, b'x');
+        assert_eq!(frame(&long), Some((0x81, 4, 260)));
+        assert_eq!(frame(&long[..259]), None);
+        assert_eq!(after(b"{\"Data\":\"12", b"\"Data\":\""), Some(&b"12"[..]));
+        assert_eq!(after(b"{}", b"\"Data\":\""), None);
+    }
+}

@@ -1,0 +1,87 @@
+//! `cargo xtask bench journal` and `bench load`: the programs of `bench/`, built for release, run one after the other.
+//!
+//! Owns the table of them. They want the machine for themselves, print what they measured beside what was promised, and
+//! fail if it was missed.
+
+use crate::{records, shell};
+use std::process::Command;
+use std::time::Duration;
+
+/// Longer than any of them takes on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+/// What can be measured by programs.
+struct Bench {
+    name: &'static str,
+    /// What has to be built for it.
+    packages: &'static [&'static str],
+    programs: &'static [&'static str],
+    /// The programs take `--dir`: where on the disk to be measured they may write.
+    on_disk: bool,
+}
+
+const BENCHES: [Bench; 2] = [
+    Bench { name: "journal", packages: &["journaling"], programs: &["commit", "recovery"], on_disk: true },
+    Bench { name: "load", packages: &["load", "floor", "dataplaned"], programs: &["trunkline-load"], on_disk: false },
+];
+
+/// Whether there is one of that name.
+pub(crate) fn knows(name: &str) -> bool {
+    BENCHES.iter().any(|bench| bench.name == name)
+}
+
+/// Runs it. `--record` writes what was printed to `bench/records/`; `--only PROGRAM`; what follows `--` goes to the program.
+pub(crate) fn bench(name: &str, arguments: &[String]) -> Result<(), String> {
+    let bench = BENCHES.iter().find(|bench| bench.name == name).ok_or_else(|| format!("unknown bench `{name}`"))?;
+    let (own, passed) = match arguments.iter().position(|argument| argument == "--") {
+        Some(at) => (&arguments[..at], &arguments[at + 1..]),
+        None => (arguments, &[][..]),
+    };
+    let (mut record, mut only) = (false, None);
+    let mut own = own.iter();
+    while let Some(argument) = own.next() {
+        match argument.as_str() {
+            "--record" => record = true,
+            "--only" => only = Some(own.next().ok_or("--only needs a program")?.as_str()),
+            other => return Err(format!("unknown option `{other}`")),
+        }
+    }
+    let programs = bench.programs.iter().copied();
+    let programs: Vec<&str> = programs.filter(|program| only.is_none_or(|only| only == *program)).collect();
+    if programs.is_empty() {
+        return Err(format!("--only {}: the programs are {}", only.unwrap_or_default(), bench.programs.join(", ")));
+    }
+    if !passed.is_empty() && programs.len() > 1 {
+        return Err("options behind `--` are one program's: name it with --only".into());
+    }
+    let mut build = shell::cargo(&["build", "--release", "--bins"]);
+    for package in bench.packages {
+        build.args(["-p", package]);
+    }
+    shell::run(&mut build)?;
+    let target = shell::target_directory()?;
+    let mut missed = Vec::new();
+    let mut all = String::new();
+    for program in programs {
+        let mut command = Command::new(target.join("release").join(program));
+        if bench.on_disk {
+            command.arg("--dir").arg(target.join("bench"));
+        }
+        command.args(passed);
+        eprintln!("{}", shell::spoken(&command));
+        let ended = shell::output_within(&mut command, PATIENCE).map_err(|error| format!("{program}: {error}"))?;
+        let text = String::from_utf8_lossy(&ended.stdout);
+        print!("{text}");
+        eprint!("{}", String::from_utf8_lossy(&ended.stderr));
+        all += &format!("== {program}\n{text}\n");
+        if !ended.status.is_some_and(|status| status.success()) {
+            missed.push(program);
+        }
+    }
+    if record {
+        let typed = [&["cargo xtask bench".to_owned(), name.to_owned()], arguments].concat().join(" ");
+        let path = records::write(name, &typed, &all)?;
+        println!("written to {}", path.display());
+    }
+    if missed.is_empty() { Ok(()) } else { Err(format!("missed or failed: {}", missed.join(", "))) }
+}
