@@ -14,6 +14,7 @@ mod million;
 mod rest;
 mod run;
 mod shell;
+mod sim;
 mod stop;
 mod tidy;
 mod words;
@@ -34,6 +35,9 @@ Usage: cargo xtask <command>
   bench control      A million devices through the real processes: import, snapshot, deltas under traffic.
       --devices N        Another number.
       --bin-dir DIR      Measure the programs of this folder; builds nothing.
+  sim                Fresh seeds of the simulator on every core, until the time is over or one breaks a law.
+      --for SPAN         How long: 90s, 10m, 1h (default: 60s).
+      --from SEED        Where to begin (default: somewhere new each time).
   tidy               The house rules alone: arrows, unsafe, lengths, leftovers, origins.
   foreign            Installs the foreign clients that the integration tests talk to, under target/.
 ";
@@ -50,6 +54,7 @@ fn main() -> ExitCode {
         "check" => check::check(&rest),
         "run" => run::run(&rest),
         "bench" if rest.first().is_some_and(|what| what == "control") => million::bench(&rest[1..]),
+        "sim" => sim::sim(&rest),
         "tidy" => tidy::tidy(),
         "foreign" => foreign::install(),
         "" | "help" | "-h" | "--help" => {
