@@ -537,6 +537,9 @@ impl Control {
             }
             FromShard::MakeSegment(wanted) => self.keeper.ask(Ask::Make(source, wanted)),
             FromShard::Sealed(info) => self.keeper.ask(Ask::Sealed(info)),
+            FromShard::Damaged { name, from, until } => {
+                tracing::error!(segment = %name, from, until, "a part of the journal is damaged and was passed over");
+            }
             FromShard::CatalogRetired(_) | FromShard::CursorsTaken(_) | FromShard::Restored(_) => {}
             FromShard::Happened(happened) => self.tell(answers::happened(&happened)),
             FromShard::Stopped => self.stopped[source] = true,

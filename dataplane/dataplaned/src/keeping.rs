@@ -174,6 +174,12 @@ impl Thread {
                 self.make(shard, wanted);
             }
             self.tend();
+            // Whatever it was that read them.
+            for damage in self.keeper.take_damages() {
+                self.corrupt += 1;
+                let keeper::Damage { file, from, until } = damage;
+                tracing::error!(file, from, until, "a part of the journal is damaged and was passed over");
+            }
         }
     }
 
@@ -261,11 +267,7 @@ impl Thread {
                 plan.covering_durable(event, |_, stream| each(stream.id));
             });
             match folded {
-                Ok(0) => {}
-                Ok(corrupt) => {
-                    self.corrupt += corrupt;
-                    tracing::error!(corrupt, "parts of the journal are damaged and were passed over");
-                }
+                Ok(_) => {}
                 Err(fault) => tracing::error!(%fault, "no checkpoint could be made; the journal keeps growing"),
             }
         }

@@ -263,6 +263,7 @@ impl<F: Files> Keeper<F> {
                 Err(_) => {
                     // Behind a damaged record the next one is found by its crc, which holds for its place alone.
                     lost += 1;
+                    let damaged_from = at;
                     loop {
                         begin += 8;
                         at += 8;
@@ -270,6 +271,7 @@ impl<F: Files> Keeper<F> {
                             break;
                         }
                     }
+                    self.damages.borrow_mut().note(&file, damaged_from, at);
                 }
             }
         }
@@ -309,7 +311,10 @@ impl<F: Files> Keeper<F> {
                         return Ok((scan.info(), false, scan.found().corrupt_records));
                     }
                 }
-                Step::Corrupt { .. } => {}
+                Step::Corrupt { from, until } => {
+                    let (from, until) = (header.file_offset(from.offset()), header.file_offset(until.offset()));
+                    self.damages.borrow_mut().note(&file, from, until);
+                }
                 Step::More => {
                     let count = self.files.read_at(&file, scan.wants(), &mut piece)?;
                     if count == 0 {

@@ -10,12 +10,14 @@
 //! ```
 
 mod checkpoint;
+mod damage;
 mod fold;
 mod history;
 mod manifest;
 mod recover;
 mod retain;
 
+pub use damage::Damage;
 pub use fold::{DeadLetter, Globals, LetterKey};
 pub use history::{Inspected, Page, Query};
 pub use recover::{Counts, Recovered};
@@ -23,8 +25,10 @@ pub use retain::{Retention, Trimmed};
 
 use base::UnixMicros;
 use checkpoint::Sections;
+use damage::Damages;
 use files::Files;
 use journal::{Catalog, HEADER_BYTES, Header, SegmentInfo, SegmentName, Wanted};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 
@@ -116,6 +120,8 @@ pub struct Keeper<F> {
     pub(crate) globals: Globals,
     /// Segments that have ended and are not in the checkpoint.
     pub(crate) ended: Vec<SegmentName>,
+    /// Whoever reads may find some.
+    pub(crate) damages: RefCell<Damages>,
 }
 
 impl<F: Files> Keeper<F> {
@@ -123,6 +129,11 @@ impl<F: Files> Keeper<F> {
     #[must_use]
     pub const fn catalog(&self) -> &Catalog {
         &self.catalog
+    }
+
+    /// Damage that was found since this was asked last, wherever somebody read: each stretch once.
+    pub fn take_damages(&self) -> Vec<Damage> {
+        self.damages.borrow_mut().take_news()
     }
 
     /// Makes a segment: header and zeros, so that writing to it later changes nothing but bytes.

@@ -11,8 +11,9 @@ use crate::fold::{Fold, Globals};
 use crate::manifest::{self, Manifest};
 use crate::{Fault, Keeper, Limits};
 use files::Files;
-use journal::{BadHeader, Catalog, HEADER_BYTES, Header, LANE_COUNT, SegmentInfo, SegmentName};
+use journal::{BadHeader, Catalog, Gap, HEADER_BYTES, Header, LANE_COUNT, SegmentInfo, SegmentName};
 use session::DeviceState;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 /// What was found.
@@ -67,6 +68,7 @@ impl<F: Files> Keeper<F> {
             sections: manifest.sections,
             globals: Globals::default(),
             ended: Vec::new(),
+            damages: RefCell::default(),
         };
         let mut last_epoch = 0;
         for (info, usage) in manifest.segments {
@@ -84,7 +86,7 @@ impl<F: Files> Keeper<F> {
         counts.corrupt += lost;
         keeper.globals = globals;
         let fold = keeper.fold_rest(&mut counts)?;
-        counts.gaps = keeper.catalog.gaps().count() as u64;
+        counts.gaps = keeper.gaps().count() as u64;
         counts.segments = keeper.catalog.iter().count() as u64;
         counts.unknown = fold.unknown_count;
         Ok((keeper, Recovered { epoch, counts, fold }))
@@ -103,7 +105,10 @@ impl<F: Files> Keeper<F> {
                 Ok(header) => self.catalog.insert(SegmentInfo::unread(&header)),
                 Err(BadHeader::NewerVersion(version)) => return Err(Fault::Newer { name: file.clone(), version }),
                 // Half made when the power went, or damaged: nothing can be read from it.
-                Err(_) => counts.foreign += 1,
+                Err(_) => {
+                    counts.foreign += 1;
+                    self.damages.borrow_mut().note(file, 0, HEADER_BYTES as u64);
+                }
             }
         }
         Ok(())
@@ -181,6 +186,11 @@ impl<F: Files> Keeper<F> {
             }
         }
         Ok(fold.globals)
+    }
+
+    /// Where segments are missing that no checkpoint stands for. Those that it does stand for may have been removed.
+    pub fn gaps(&self) -> impl Iterator<Item = Gap> {
+        self.catalog.gaps().filter(|gap| !self.covered.contains_key(&gap.behind))
     }
 
     /// Bytes that the disk has room for; none if it does not say.

@@ -39,7 +39,11 @@ impl<F: Files> Keeper<F> {
     /// The host's; what was removed before is told by the catalog.
     pub fn retain(&mut self, streams: &[Retention], now: UnixMicros) -> Result<Trimmed, Fault> {
         let wanted: BTreeSet<SegmentName> = streams.iter().flat_map(|stream| self.wanted(stream, now)).collect();
-        let goes = |info: &&SegmentInfo| self.covered.contains_key(&info.name) && !wanted.contains(&info.name);
+        let goes = |info: &&SegmentInfo| {
+            self.covered.contains_key(&info.name)
+                && !wanted.contains(&info.name)
+                && !self.is_before_uncovered(info.name)
+        };
         let going: Vec<SegmentInfo> = self.catalog.iter().filter(goes).copied().collect();
         let mut trimmed = Trimmed::default();
         for info in going {
@@ -53,6 +57,19 @@ impl<F: Files> Keeper<F> {
             self.files.sync_directory()?;
         }
         Ok(trimmed)
+    }
+
+    /// Whether what follows in its log is in no checkpoint, or is still to be made: then that nothing is missing between
+    /// them shows only while this one is there.
+    fn is_before_uncovered(&self, name: SegmentName) -> bool {
+        let counts = |name: &SegmentName| self.catalog.part(*name).is_some();
+        let is_later = |other: &SegmentName| *other > name && (other.epoch, other.log) == (name.epoch, name.log);
+        let behind = self.catalog.iter().map(|info| info.name).find(|other| is_later(other) && counts(other));
+        let follows = match behind {
+            Some(behind) => !self.covered.contains_key(&behind),
+            None => self.catalog.last_epoch() == Some(name.epoch),
+        };
+        counts(&name) && follows
     }
 
     /// The segments in the checkpoint that a stream wants.

@@ -180,7 +180,9 @@ impl Session {
             dev_addr: self.dev_addr,
             keys: self.keys,
             number: self.number,
-            fcnt_up: self.fcnt_up,
+            // An uplink that could not be kept has not been, whatever else of the session is: after a restart its repetition
+            // is taken as new, not for one that was accepted.
+            fcnt_up: self.fcnt_up - u32::from(self.unkept),
             fcnt_down: self.fcnt_down_reserved,
             last_mic: self.last_mic,
             rx1_delay_s: self.receive.rx1_delay_s,

@@ -400,8 +400,11 @@ impl Network {
             let event = self.event_of_window(place);
             turn.sink.event(&Event { copy: Copy::Best, receptions: window.receptions(), ..event });
         }
-        // Only the last frame is answered: the device listens for nothing else.
-        if is_last {
+        if !self.devices[device].is(ENABLED) {
+            // Disabled since: what it said before is told, and nothing answered.
+            self.counts.drops.count(Drop::DeviceDisabled);
+        } else if is_last {
+            // Only the last frame is answered: the device listens for nothing else.
             self.answer(place, session, turn);
         }
     }
@@ -411,7 +414,7 @@ impl Network {
         let window = &self.windows[place];
         let device = &self.devices[window.device];
         let live = device.session != NONE && self.sessions[device.session].number == window.session;
-        (live && device.is(ENABLED)).then_some(device.session)
+        live.then_some(device.session)
     }
 }
 

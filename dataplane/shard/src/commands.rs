@@ -265,7 +265,7 @@ pub(crate) enum Waiting {
 pub(crate) struct Replies(VecDeque<(Waiting, Ticket)>);
 
 /// Commands that may wait for the disk at once; more find the shard busy.
-const REPLY_COUNT_MAX: usize = 4096;
+pub(crate) const REPLY_COUNT_MAX: usize = 4096;
 
 impl Default for Replies {
     fn default() -> Self {
@@ -274,6 +274,10 @@ impl Default for Replies {
 }
 
 impl Replies {
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.0.len() == REPLY_COUNT_MAX
     }

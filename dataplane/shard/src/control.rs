@@ -136,6 +136,15 @@ pub enum FromShard {
     MakeSegment(Wanted),
     /// A segment of the journal has ended.
     Sealed(SegmentInfo),
+    /// A stretch of a segment is damaged: these bytes of its file were passed over. Said each time that it is met.
+    Damaged {
+        /// Which segment.
+        name: SegmentName,
+        /// The first byte.
+        from: u64,
+        /// Behind the last one.
+        until: u64,
+    },
     /// To be freed.
     CatalogRetired(Box<Catalog>),
     /// To be freed.

@@ -28,7 +28,20 @@ pub(crate) struct DurableSession {
     group: Group,
     /// Messages sent so far.
     number: u64,
+    /// Messages that may be under way to it, of all shards together.
+    in_flight_max: u16,
+    /// Room for twice as many: one that is settled stays until all before it are, or until its room is needed.
     entries: VecDeque<Entry>,
+}
+
+impl DurableSession {
+    /// Makes room for another message. False if so many are under way that some shard has sent more than its share.
+    fn make_room(&mut self) -> bool {
+        if self.entries.len() == self.entries.capacity() {
+            self.entries.retain(|entry| !entry.settled);
+        }
+        self.entries.len() < self.entries.capacity()
+    }
 }
 
 /// A message under way.
@@ -51,13 +64,18 @@ pub(crate) struct Unsaid {
 }
 
 /// Settled messages that may wait for room in a ring; beyond it the session is ended, which settles nothing.
-const SETTLED_COUNT_MAX: usize = 64 << 10;
+pub(crate) const SETTLED_COUNT_MAX: usize = 64 << 10;
 
 impl Unsaid {
     /// Room for the words of so many connections: each has two at most.
     pub(crate) fn new(connection_count: usize) -> Self {
         let words = VecDeque::with_capacity(2 * connection_count);
         Self { words, settled: VecDeque::with_capacity(SETTLED_COUNT_MAX) }
+    }
+
+    /// Words and settled messages that wait.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.words.len(), self.settled.len())
     }
 
     /// Whether nothing waits.
@@ -93,8 +111,10 @@ impl Unsaid {
 impl Clients {
     /// Makes an open client a session of a group: every shard is told.
     pub(crate) fn attach(&mut self, index: usize, stream: u32, group: Group, from: crate::From, in_flight_max: u16) {
-        let entries = VecDeque::with_capacity(usize::from(in_flight_max));
-        self.table[index].durable = Some(Box::new(DurableSession { stream, group, number: 0, entries }));
+        // Each shard may send at least one.
+        let in_flight_max = in_flight_max.max(self.shard_count as u16);
+        let entries = VecDeque::with_capacity(2 * usize::from(in_flight_max));
+        self.table[index].durable = Some(Box::new(DurableSession { stream, group, number: 0, in_flight_max, entries }));
         self.say_word(index, SessionIs::Here(from));
     }
 
@@ -111,7 +131,8 @@ impl Clients {
         let durable = client.durable.as_ref().expect("a session of a durable stream");
         let session =
             ReplyTo { shard: self.own as u8, index: client.connection.index, generation: client.connection.generation };
-        let word = Word { stream: durable.stream, group: durable.group, session, what };
+        let (stream, group, in_flight_max) = (durable.stream, durable.group, durable.in_flight_max);
+        let word = Word { stream, group, session, in_flight_max, what };
         self.unsaid.words.push_back((all_shards(self.shard_count), word));
     }
 
@@ -144,8 +165,7 @@ impl Clients {
         let head_count = head.write(&mut head_bytes).expect("room for any head");
         let durable = client.durable.as_mut().expect("just seen");
         // Feeds share what may be under way among them; more than that is not theirs to send.
-        let room = durable.entries.len() < durable.entries.capacity();
-        if !room || self.pool.push(&mut client.plain, &[&head_bytes[..head_count], body]).is_err() {
+        if !durable.make_room() || self.pool.push(&mut client.plain, &[&head_bytes[..head_count], body]).is_err() {
             context.counters.drops.count(Drop::PoolExhausted);
             return self.shut(index, CloseCode::TRY_AGAIN_LATER, "out of memory for messages", context);
         }

@@ -9,7 +9,7 @@
 //!                         └─ refused too often ──▶ DeadLetter, a record, then it is done
 //! ```
 
-use crate::control::GroupAnswer;
+use crate::control::{GroupAnswer, Mailbox};
 use crate::group::{FeedRef, From, Group, SessionIs, Settled, Verdict, Word};
 use crate::hop::{Hop, MessageHop, Ports, ReplyTo};
 use crate::keeping::{Keeping, Need, record};
@@ -31,10 +31,13 @@ use std::time::Duration;
 pub(crate) const FEED_COUNT_MAX: usize = 1024;
 
 /// Sessions of one group.
-const MEMBER_COUNT_MAX: usize = 64;
+pub(crate) const MEMBER_COUNT_MAX: usize = 64;
 
 /// A cursor that moved is kept no more often than this.
 const SAVE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Words of sessions of streams that the plan here does not have yet.
+pub(crate) const EARLY_COUNT_MAX: usize = 256;
 
 /// Messages of one feed that one turn sends or passes over, so that a feed that catches up does not hold up traffic.
 const STEPS_PER_TURN_MAX: usize = 512;
@@ -66,7 +69,8 @@ pub(crate) struct Feed {
     generation: u32,
     pub(crate) stream: u32,
     pub(crate) group: Group,
-    members: Vec<ReplyTo>,
+    /// Its sessions, and how many messages each has room for.
+    members: Vec<(ReplyTo, u16)>,
     active: Option<ReplyTo>,
     pub(crate) flights: Flights,
     limits: FlightLimits,
@@ -95,6 +99,7 @@ pub(crate) struct Ground<'a> {
     pub(crate) catalog: &'a Catalog,
     pub(crate) plan: &'a Plan,
     pub(crate) ports: &'a mut Ports,
+    pub(crate) mailbox: &'a Mailbox,
     pub(crate) counters: &'a Counters,
     pub(crate) shard: u8,
     pub(crate) lanes: u64,
@@ -107,6 +112,8 @@ pub(crate) struct Feeds {
     pub(crate) table: Vec<Option<Feed>>,
     /// Cursors that were found at start.
     recovered: Vec<(u32, Group, Cursors)>,
+    /// Sessions whose shards had a plan before us.
+    early: Vec<Word>,
     generation: u32,
     pub(crate) reader: Reader,
     deadline: Monotonic,
@@ -117,6 +124,7 @@ impl Feeds {
         Self {
             table: Vec::with_capacity(FEED_COUNT_MAX),
             recovered: Vec::new(),
+            early: Vec::with_capacity(EARLY_COUNT_MAX),
             generation: 0,
             reader: Reader::new(shard as u8),
             deadline: Monotonic::NEVER,
@@ -126,6 +134,10 @@ impl Feeds {
     /// Takes the cursors that were found at start.
     pub(crate) fn recover(&mut self, cursors: Vec<(u32, Group, Cursors)>) {
         self.recovered = cursors;
+    }
+
+    pub(crate) const fn early_count(&self) -> usize {
+        self.early.len()
     }
 
     /// When [`Feeds::pump`] has something to do by itself.
@@ -143,8 +155,16 @@ impl Feeds {
         let found = self.find(word.stream, word.group);
         match word.what {
             SessionIs::Gone => {
+                self.early.retain(|early| early.session != word.session);
                 if let Some(index) = found {
-                    self.part(index, word.session);
+                    self.part(index, word.session, ground.ports.shard_count());
+                }
+            }
+            SessionIs::Here(_) if found.is_none() && durable_of(ground.plan, word.stream).is_none() => {
+                if self.early.len() < EARLY_COUNT_MAX {
+                    self.early.push(*word);
+                } else {
+                    ground.counters.drops.count(Drop::FeedsFull);
                 }
             }
             SessionIs::Here(from) => {
@@ -155,13 +175,24 @@ impl Feeds {
                 if from != From::Cursor {
                     feed.seek(from, ground);
                 }
-                if feed.members.len() < MEMBER_COUNT_MAX && !feed.members.contains(&word.session) {
-                    feed.members.push(word.session);
+                let is_member = feed.members.iter().any(|(member, _)| *member == word.session);
+                if feed.members.len() < MEMBER_COUNT_MAX && !is_member {
+                    feed.members.push((word.session, word.in_flight_max));
                 }
                 if feed.active.is_none() {
-                    self.elect(index);
+                    self.elect(index, ground.ports.shard_count());
                 }
                 self.table[index].as_mut().expect("just found").dirty = true;
+            }
+        }
+    }
+
+    /// Another plan is in force: sessions that it was not known for are heard again.
+    pub(crate) fn replan(&mut self, ground: &mut Ground<'_>) {
+        for place in (0..self.early.len()).rev() {
+            if durable_of(ground.plan, self.early[place].stream).is_some() {
+                let word = self.early.swap_remove(place);
+                self.word(&word, ground);
             }
         }
     }
@@ -172,6 +203,7 @@ impl Feeds {
             stream,
             group,
             session: ReplyTo { shard: 0, index: 0, generation: 0 },
+            in_flight_max: 0,
             what: SessionIs::Here(From::Cursor),
         };
         let Some(index) = self.find(stream, group).or_else(|| self.open(&word, ground)) else { return false };
@@ -239,7 +271,7 @@ impl Feeds {
     }
 
     /// Chooses the session that the feed sends to from here on. Shards choose differently, so that work is spread.
-    fn elect(&mut self, index: usize) {
+    fn elect(&mut self, index: usize, shard_count: usize) {
         self.generation += 1;
         let Some(feed) = self.table[index].as_mut() else { return };
         feed.generation = self.generation;
@@ -252,13 +284,17 @@ impl Feeds {
                     ^ u64::from(session.generation) << 48,
             )
         };
-        feed.active = feed.members.iter().copied().max_by_key(weight);
+        let elected = feed.members.iter().copied().max_by_key(|(session, _)| weight(session));
+        feed.active = elected.map(|(session, _)| session);
         feed.dirty = true;
+        if let Some((_, in_flight_max)) = elected {
+            feed.fit(share(in_flight_max, shard_count));
+        }
     }
 
-    fn part(&mut self, index: usize, session: ReplyTo) {
+    fn part(&mut self, index: usize, session: ReplyTo, shard_count: usize) {
         let Some(feed) = self.table[index].as_mut() else { return };
-        feed.members.retain(|member| *member != session);
+        feed.members.retain(|(member, _)| *member != session);
         if feed.active == Some(session) {
             feed.active = None;
             feed.flights.release_all();
@@ -266,7 +302,7 @@ impl Feeds {
             if matches!(feed.want, Some(Want::Send(_))) {
                 feed.want = None;
             }
-            self.elect(index);
+            self.elect(index, shard_count);
         }
     }
 
@@ -292,7 +328,7 @@ impl Feeds {
             Verdict::TooLong => feed.graves.push_back((position, DeadReason::TooLong)),
             Verdict::Nobody => {
                 if let Some(session) = feed.active {
-                    self.part(index, session);
+                    self.part(index, session, ground.ports.shard_count());
                 }
             }
         }
@@ -395,7 +431,21 @@ impl Feeds {
     }
 }
 
+/// What a feed holds.
+pub(crate) struct FeedHeld {
+    pub(crate) flights: usize,
+    pub(crate) graves: usize,
+    pub(crate) members: usize,
+    /// Messages that may be under way.
+    pub(crate) window: usize,
+}
+
 impl Feed {
+    pub(crate) fn held(&self) -> FeedHeld {
+        let (flights, graves) = (self.flights.len(), self.graves.len());
+        FeedHeld { flights, graves, members: self.members.len(), window: self.limits.window_max }
+    }
+
     /// What can be asked of it.
     pub(crate) fn answer(&self, keeping: Option<&Keeping>) -> GroupAnswer {
         let cursor = self.flights.cursor();
@@ -413,6 +463,17 @@ impl Feed {
             redelivered: self.redelivered,
             dead: self.dead,
             lag_bytes: keeping.map_or(0, lag),
+        }
+    }
+
+    /// Sends so many at once from here on, to a session that was sent nothing yet. The plan may have changed since the feed
+    /// began; what was done behind what was not is sent again.
+    fn fit(&mut self, window_max: usize) {
+        if window_max != self.limits.window_max {
+            self.limits.window_max = window_max;
+            self.flights = Flights::new(self.limits, self.flights.cursor());
+            (self.unsent, self.want) = (None, None);
+            self.graves.clear();
         }
     }
 
@@ -656,8 +717,13 @@ pub(crate) fn durable_of(plan: &Plan, stream: u32) -> Option<&Durable> {
 /// Each shard's share of what may be under way to one session.
 fn limits(durable: &Durable, shard_count: usize) -> FlightLimits {
     FlightLimits {
-        window_max: (usize::from(durable.in_flight_max) / shard_count).max(1),
+        window_max: share(durable.in_flight_max, shard_count),
         attempts_max: durable.attempts_max,
         retry: durable.retry,
     }
+}
+
+/// What of it one shard may send.
+fn share(in_flight_max: u16, shard_count: usize) -> usize {
+    (usize::from(in_flight_max) / shard_count).max(1)
 }

@@ -105,6 +105,8 @@ pub(crate) struct Word {
     pub(crate) stream: u32,
     pub(crate) group: Group,
     pub(crate) session: ReplyTo,
+    /// Messages that it has room for, of all shards together.
+    pub(crate) in_flight_max: u16,
     /// Where to begin, or that it is gone.
     pub(crate) what: SessionIs,
 }

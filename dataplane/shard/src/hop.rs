@@ -13,7 +13,7 @@
 //!   Command      reply-to 9, stream 4, id length 1, flags 1, fport 1, dev_eui 8, expires 8, id, payload
 //!   Reply        reply-to 9, outcome 1, downlink 8, dev_eui 8, id          lane's shard     -> connection's shard
 //!   Presence     shard 1, stream 4, present 1                             to every shard
-//!   Word         stream 4, session 9, what 1, from 1, at 8, group         consumer's shard -> every shard
+//!   Word         stream 4, session 9, what 1, from 1, at 8, room 2, group      consumer's shard -> every shard
 //!   Message      session 9, feed 7, position 8, sent 8, event             lane's shard     -> consumer's shard
 //!   Settled      feed 7, position 8, verdict 1                            consumer's shard -> lane's shard
 //! ```
@@ -246,6 +246,7 @@ impl<'a> Hop<'a> {
                 };
                 to.put(&[here, kind]);
                 to.put(&value.to_le_bytes());
+                to.put(&word.in_flight_max.to_le_bytes());
                 to.put(word.group.bytes());
             }
             Self::Message(message) => {
@@ -325,7 +326,8 @@ impl<'a> Hop<'a> {
                     0 => SessionIs::Gone,
                     _ => SessionIs::Here(From::from_wire(kind, value)?),
                 };
-                Self::Word(Word { stream, group: Group::from_bytes(from.0)?, session, what })
+                let in_flight_max = u16::from_le_bytes(from.take()?);
+                Self::Word(Word { stream, group: Group::from_bytes(from.0)?, session, in_flight_max, what })
             }
             9 => Self::Message(MessageHop {
                 session: from.reply_to()?,
@@ -502,9 +504,16 @@ mod tests {
                 stream: 3,
                 group: Group::new("thirty-two_letters_of_a_group.00").expect("a name"),
                 session: reply_to,
+                in_flight_max: 258,
                 what: SessionIs::Here(From::Time(UnixMicros(9))),
             }),
-            Hop::Word(Word { stream: 3, group: Group::default(), session: reply_to, what: SessionIs::Gone }),
+            Hop::Word(Word {
+                stream: 3,
+                group: Group::default(),
+                session: reply_to,
+                in_flight_max: 0,
+                what: SessionIs::Gone,
+            }),
             Hop::Message(MessageHop {
                 session: reply_to,
                 feed,

@@ -22,6 +22,7 @@ mod deliveries;
 mod feeds;
 mod gateway;
 mod group;
+mod held;
 mod hop;
 mod inbound;
 mod keeping;
@@ -39,6 +40,7 @@ pub use control::{
     Load, Mailbox, QUEUE_LISTED_MAX, Query, QueuedAnswer, StreamAnswer, ToShard, What,
 };
 pub use group::{From, Group};
+pub use held::Held;
 pub use hop::{Ports, fabric};
 pub use keeping::{JournalOptions, Keeping, Need, NotTaken, Trouble};
 pub use metrics::{Descriptor, Done, Drop, Gauges, Latencies, Report, descriptors};
@@ -294,6 +296,7 @@ impl<D: Driver> Shard<D> {
             catalog: &self.catalog,
             plan: &self.load.plan,
             ports: &mut self.ports,
+            mailbox: &self.mailbox,
             counters: &self.counters,
             shard: self.options.index as u8,
             lanes: self.network.lanes().bits(),

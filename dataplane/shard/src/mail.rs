@@ -144,6 +144,7 @@ impl<D: Driver> Shard<D> {
         for (stream, shard, present) in self.early_presence.drain(..) {
             self.load.set_presence(stream, shard, present);
         }
+        self.with_feeds(now, |feeds, _, ground| feeds.replan(ground));
         self.counters.done.count(Done::PlansLoaded);
         self.mailbox.push(FromShard::Retired(before));
     }

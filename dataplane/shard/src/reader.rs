@@ -7,12 +7,13 @@
 //!     └────── the segment is open still ──────▲
 //! ```
 
+use crate::control::FromShard;
 use crate::feeds::{Feeds, Ground};
 use crate::keeping::{FOLDER, path_of};
 use crate::metrics::{Done, Drop};
 use base::Monotonic;
 use driver::{Access, Driver, File, Lease};
-use journal::{Header, NAME_BYTES, Part, Position, Scan, SegmentName, Step};
+use journal::{HEADER_BYTES, Header, NAME_BYTES, Part, Position, Scan, SegmentInfo, SegmentName, Step};
 use std::time::Duration;
 
 /// Between two attempts at a disk that fails.
@@ -223,7 +224,13 @@ impl Feeds {
                         return Piece::Enough;
                     }
                 }
-                Step::Corrupt { .. } => ground.counters.drops.count(Drop::RecordCorrupt),
+                Step::Corrupt { from, until } => {
+                    ground.counters.drops.count(Drop::RecordCorrupt);
+                    let SegmentInfo { name, base, .. } = serving.part.info;
+                    let byte = |position: Position| HEADER_BYTES as u64 + position.offset() - base;
+                    // Where it is may be lost if the control thread is behind: it is met again, and it is counted.
+                    let _told = ground.mailbox.offer(FromShard::Damaged { name, from: byte(from), until: byte(until) });
+                }
                 Step::More if rest.is_empty() && !is_first => return Piece::UsedUp,
                 Step::More => {
                     is_first = false;

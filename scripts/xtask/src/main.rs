@@ -16,6 +16,7 @@ mod records;
 mod rest;
 mod run;
 mod shell;
+mod sim;
 mod stop;
 mod tidy;
 mod words;
@@ -40,6 +41,9 @@ Usage: cargo xtask <command>
   bench load         The canonical workload at the dataplane and, in turn, at the floor. Wants a quiet machine.
       --only PROGRAM     One program of the bench; what follows `--` is passed to it.
       --record           Write what was printed to bench/records/DATE-MACHINE/.
+  sim                Fresh seeds of the simulator on every core, until the time is over or one breaks a law.
+      --for SPAN         How long: 90s, 10m, 1h (default: 60s).
+      --from SEED        Where to begin (default: somewhere new each time).
   tidy               The house rules alone: arrows, unsafe, lengths, leftovers, origins.
   foreign            Installs the foreign clients that the integration tests talk to, under target/.
 ";
@@ -57,6 +61,7 @@ fn main() -> ExitCode {
         "run" => run::run(&rest),
         "bench" if rest.first().is_some_and(|what| what == "control") => million::bench(&rest[1..]),
         "bench" if rest.first().is_some_and(|what| measure::knows(what)) => measure::bench(&rest[0], &rest[1..]),
+        "sim" => sim::sim(&rest),
         "tidy" => tidy::tidy(),
         "foreign" => foreign::install(),
         "" | "help" | "-h" | "--help" => {

@@ -24,8 +24,10 @@ pub enum Temper {
     Slow,
     /// Opens its stream and never reads again.
     Deaf,
-    /// Reads, and every few seconds closes, finishes or resets, and comes again.
+    /// Reads, and every few seconds closes, finishes, resets or just vanishes, and comes again.
     Fickle,
+    /// Reads, and says of messages what is not so: it acknowledges what it never got, twice, or under no name that there is.
+    Liar,
 }
 
 /// A message and the connection that it came on.
@@ -60,8 +62,14 @@ pub struct Consumer {
     pub connections: u32,
     /// Whether it acknowledges what it gets, as consumers of durable streams do.
     pub acknowledges: bool,
+    /// In which group it reads a durable stream.
+    pub group: &'static str,
     /// Close codes it was sent.
     pub close_codes: Vec<u16>,
+    /// Lies that it told.
+    pub lie_count: u64,
+    /// Connections that it left without a word.
+    pub vanished: Vec<StreamId>,
     returns: bool,
     /// Messages of this connection that are numbered.
     numbered: u64,
@@ -89,6 +97,9 @@ impl Consumer {
             received: Vec::new(),
             connections: 0,
             acknowledges: false,
+            group: "default",
+            lie_count: 0,
+            vanished: Vec::new(),
             close_codes: Vec::new(),
             returns: true,
             numbered: 0,
@@ -119,6 +130,12 @@ impl Consumer {
         self.phase == Phase::Open
     }
 
+    /// Whether what it was not given is lost: it acknowledges, and means what it says.
+    #[must_use]
+    pub fn is_relied_on(&self) -> bool {
+        self.acknowledges && self.group == "default"
+    }
+
     /// Sends a text message, if its stream is open.
     pub fn say(&mut self, text: &str, random: &mut SplitMix64) {
         if self.phase == Phase::Open {
@@ -126,12 +143,21 @@ impl Consumer {
         }
     }
 
-    /// From here on it reads at once and acknowledges everything, what it has left open so far as well.
-    pub fn settle(&mut self, random: &mut SplitMix64) {
+    /// From here on it reads at once and acknowledges everything, what it has left open so far as well. Where it had
+    /// vanished from, somebody notices by now.
+    pub fn settle(&mut self, network: &mut Network, random: &mut SplitMix64) {
         self.temper = Temper::Prompt;
+        self.vanished.iter().for_each(|stream| network.abort(*stream));
         if self.numbered > 0 {
             self.say(&format!(r#"{{"AckThrough":{}}}"#, self.numbered), random);
         }
+    }
+
+    /// Resets whatever it has open and does not come again.
+    pub fn leave_for_good(&mut self, network: &mut Network) {
+        self.vanished.iter().copied().chain(self.stream.take()).for_each(|stream| network.abort(stream));
+        self.phase = Phase::Gone;
+        self.stay_away();
     }
 
     /// It does not come again once its connection ends.
@@ -165,7 +191,7 @@ impl Consumer {
         }
         if self.phase != Phase::Gone && self.due <= now {
             self.due = match self.temper {
-                Temper::Prompt | Temper::Fickle => now.after(Duration::from_millis(5)),
+                Temper::Prompt | Temper::Fickle | Temper::Liar => now.after(Duration::from_millis(5)),
                 Temper::Slow => now.after(Duration::from_millis(20 + random.below(400))),
                 Temper::Deaf => now.after(Duration::from_secs(1)),
             };
@@ -180,9 +206,9 @@ impl Consumer {
         self.numbered = 0;
         self.input.clear();
         self.output = format!(
-            "GET /?token={} HTTP/1.1\r\nHost: trunkline.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            "GET /?token={}&group={} HTTP/1.1\r\nHost: trunkline.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
-            self.token
+            self.token, self.group
         )
         .into();
         let stay = Duration::from_millis(500 + random.below(20_000));
@@ -241,16 +267,7 @@ impl Consumer {
                 let answer = message["Event"] == "accepted" || message["Event"] == "error";
                 if self.acknowledges && message.get("Id").is_some() && !answer {
                     self.numbered += 1;
-                    // Some at once, some with later ones, some never on this connection.
-                    let said = match if self.temper == Temper::Prompt { 0 } else { random.below(4) } {
-                        0 => Some(format!(r#"{{"AckThrough":{}}}"#, self.numbered)),
-                        1 => Some(format!(r#"{{"Ack":{}}}"#, message["Id"])),
-                        2 => Some(format!(r#"{{"Ack":{}}}"#, self.numbered)),
-                        _ => None,
-                    };
-                    if let Some(said) = said {
-                        self.say(&said, random);
-                    }
+                    self.speak_of(&message["Id"], random);
                 }
                 self.received.push(Received { connection: self.connections, message });
             }
@@ -266,6 +283,39 @@ impl Consumer {
             }
             other => panic!("an opcode that no server sends: {other}"),
         }
+    }
+
+    /// Says what it is to say of the message that it got just now.
+    fn speak_of(&mut self, id: &Value, random: &mut SplitMix64) {
+        let number = self.numbered;
+        if self.temper == Temper::Liar {
+            let lie = match random.below(10) {
+                0 => format!(r#"{{"Ack":{}}}"#, number + 1 + random.below(40)),
+                1 => format!(r#"{{"AckThrough":{}}}"#, u64::MAX - random.below(2)),
+                2 => format!(r#"{{"Ack":"70B3D57ED00000{:02X}-{}-{}-0"}}"#, random.below(12), random.below(3), number),
+                3 => format!(r#"{{"Ack":{id}}}"#),
+                4 => format!(r#"{{"Refuse":{id}}}"#),
+                5 => r#"{"Ack":0}"#.to_owned(),
+                6 => r#"{"Ack":{"Id":[1]},"AckThrough":-5}"#.to_owned(),
+                7 => format!(r#"{{"AckThrough":"{}"}}"#, "x".repeat(random.below(80) as usize)),
+                8 => format!(r#"{{"Refuse":{}}}"#, number + random.below(3)),
+                // Nothing at all is no lie.
+                _ => return,
+            };
+            // The same word twice: the second is none that could be true.
+            let count = 1 + random.below(2);
+            self.lie_count += count;
+            (0..count).for_each(|_| self.say(&lie, random));
+            return;
+        }
+        // Some at once, some with later ones, some never on this connection.
+        let said = match if self.temper == Temper::Prompt { 0 } else { random.below(4) } {
+            0 => format!(r#"{{"AckThrough":{number}}}"#),
+            1 => format!(r#"{{"Ack":{id}}}"#),
+            2 => format!(r#"{{"Ack":{number}}}"#),
+            _ => return,
+        };
+        self.say(&said, random);
     }
 
     fn frame(&mut self, opcode: u8, payload: &[u8], random: &mut SplitMix64) {
@@ -284,12 +334,17 @@ impl Consumer {
     /// Takes its leave, politely or not.
     fn leave(&mut self, network: &mut Network, stream: StreamId, random: &mut SplitMix64) {
         self.leave_at = Monotonic::NEVER;
-        match random.below(3) {
+        match random.below(4) {
             0 if self.phase == Phase::Open => {
                 self.frame(OPCODE_CLOSE, &1000u16.to_be_bytes(), random);
                 self.phase = Phase::Closing;
             }
             1 => network.finish(stream),
+            2 => {
+                // Its machine is gone: nobody reads, nobody answers, nobody resets.
+                self.vanished.push(stream);
+                self.gone(network.now(), random);
+            }
             _ => {
                 network.abort(stream);
                 self.gone(network.now(), random);

@@ -5,12 +5,15 @@
 
 use crate::disk::SharedDisk;
 use crate::folder::Folder;
+use crate::watch::Counted;
+use crate::witness::Place;
 use base::{Eui64, UnixMicros};
 use contract::v1;
 use driver::steering::slot_of;
+use files::Files as _;
 use journal::{Position, Wanted};
-use keeper::{Keeper, Query, Recovered};
-use plan::{Config, Upsert};
+use keeper::{Damage, Fault, Keeper, Query, Recovered, Retention};
+use plan::{Config, Delivery, Plan, Upsert};
 use session::{DeviceState, lane_of_eui};
 use shard::{
     FromShard, Group, Load, Mailbox, Report, ToShard, Trouble, What, descriptors, shard_of_lane, shard_of_slot,
@@ -36,6 +39,11 @@ pub struct Control {
     devices: BTreeMap<Eui64, Upsert>,
     gateways: BTreeMap<Eui64, Upsert>,
     folder: Folder,
+    disk: SharedDisk,
+    /// Of the configuration in force.
+    plan: Plan,
+    /// The control plane is away: nobody changes anything.
+    pub is_away: bool,
     /// Of the present life.
     keeper: Option<Keeper<Folder>>,
     /// Segments that could not be made yet.
@@ -55,6 +63,24 @@ pub struct Control {
     pub opened: u64,
     /// See `opened`.
     pub closed: u64,
+    /// Damage that was reported, by whoever found it: in which file, and where.
+    pub damages: BTreeSet<Place>,
+    /// Words of damage from shards, in all lives.
+    pub damage_words: u64,
+    /// Gaps in logs that a start has reported: the segment before and the one behind.
+    pub gaps: BTreeSet<(String, String)>,
+    /// Times that a person had to put the manifest aside: a start refuses to go on without it being said.
+    pub repairs: u64,
+    /// What shards counted, that it never goes back.
+    counted: Counted,
+    /// Reports to be filled in again.
+    spare: Vec<Report>,
+    /// Reports that count for [`Control::counters`] are awaited.
+    is_final: bool,
+    /// Checkpoints that were made.
+    pub checkpoints: u64,
+    /// Segments that were removed.
+    pub removed: u64,
 }
 
 impl Control {
@@ -68,6 +94,9 @@ impl Control {
             devices: BTreeMap::new(),
             gateways: BTreeMap::new(),
             folder: Folder::new(disk, "journal"),
+            disk: disk.clone(),
+            plan: Plan::default(),
+            is_away: false,
             keeper: None,
             wanted: Vec::new(),
             mailboxes: Vec::new(),
@@ -80,13 +109,22 @@ impl Control {
             hop_ns_max: 0,
             opened: 0,
             closed: 0,
+            damages: BTreeSet::new(),
+            damage_words: 0,
+            gaps: BTreeSet::new(),
+            repairs: 0,
+            counted: Counted::default(),
+            spare: Vec::new(),
+            is_final: false,
+            checkpoints: 0,
+            removed: 0,
         }
     }
 
     /// Mailboxes for the shards of a new life, which will first be told everything.
     ///
-    /// Returns the epoch of the journal with them.
-    pub fn start(&mut self, shard_count: usize) -> (Vec<Mailbox>, u16) {
+    /// Returns the epoch of the journal with them; nothing if the node dies meanwhile.
+    pub fn start(&mut self, shard_count: usize) -> Option<(Vec<Mailbox>, u16)> {
         let mailboxes: Vec<Mailbox> =
             (0..shard_count).map(|_| Mailbox::new(MAILBOX_CAPACITY, Arc::new(|| {}))).collect();
         self.mailboxes.clone_from(&mailboxes);
@@ -94,7 +132,8 @@ impl Control {
         self.acknowledged = vec![0; shard_count];
         self.stopped = vec![false; shard_count];
         self.wanted.clear();
-        let (recovered, states) = self.recover();
+        self.counted = Counted::default();
+        let (recovered, states) = self.recover()?;
         let epoch = recovered.epoch;
         // As the real one does: devices, what is kept of them, the plan, and only then frames.
         let devices: Vec<Upsert> = self.devices.values().cloned().collect();
@@ -105,7 +144,18 @@ impl Control {
         let gateways: Vec<Upsert> = self.gateways.values().cloned().collect();
         gateways.iter().for_each(|upsert| self.upsert(upsert));
         self.mark();
-        (mailboxes, epoch)
+        Some((mailboxes, epoch))
+    }
+
+    /// The control plane has come again: a snapshot of everything, which changes nothing.
+    pub fn say_everything(&mut self) {
+        if self.mailboxes.is_empty() {
+            return;
+        }
+        self.load();
+        let all: Vec<Upsert> = self.devices.values().chain(self.gateways.values()).cloned().collect();
+        all.iter().for_each(|upsert| self.upsert(upsert));
+        self.mark();
     }
 
     /// Changes the configuration, which must be good.
@@ -134,7 +184,15 @@ impl Control {
         self.counters.clear();
         self.hop_ns_max = 0;
         self.reports = 0;
-        self.backlog.iter_mut().for_each(|backlog| backlog.push_back(ToShard::Report(Box::<Report>::default())));
+        self.is_final = true;
+        self.scrape();
+    }
+
+    /// The same in passing, to see that nothing goes back.
+    pub fn scrape(&mut self) {
+        for backlog in &mut self.backlog {
+            backlog.push_back(ToShard::Report(Box::new(self.spare.pop().unwrap_or_default())));
+        }
     }
 
     /// Tells every shard to stop.
@@ -167,14 +225,14 @@ impl Control {
     }
 
     /// Does a moment's work. Returns the shards to be woken.
-    pub fn step(&mut self) -> Vec<usize> {
+    pub fn step(&mut self, unix: UnixMicros) -> Vec<usize> {
         for (shard, wanted) in std::mem::take(&mut self.wanted) {
             self.make(shard, wanted);
         }
         let mut woken = Vec::new();
         for shard in 0..self.mailboxes.len() {
             while let Some(message) = self.mailboxes[shard].from.pop() {
-                self.take(shard, message);
+                self.take(shard, message, unix);
             }
             let mut pushed = false;
             while let Some(message) = self.backlog[shard].pop_front() {
@@ -192,7 +250,7 @@ impl Control {
         woken
     }
 
-    fn take(&mut self, shard: usize, message: FromShard) {
+    fn take(&mut self, shard: usize, message: FromShard, unix: UnixMicros) {
         match message {
             FromShard::Acknowledged(mark) => {
                 assert!(mark > self.acknowledged[shard], "marks come in order");
@@ -206,18 +264,25 @@ impl Control {
                 let keeper = self.keeper.as_mut().expect("it lives");
                 keeper.sealed(info);
                 if keeper.unfolded_bytes() > CHECKPOINT_BYTES {
-                    // What fails now is tried again with the next one.
-                    let _folded = keeper.checkpoint(&mut |_, _| ());
+                    self.tend(unix);
                 }
                 self.tell_catalog();
             }
+            FromShard::Damaged { name, from, until } => {
+                self.damage_words += 1;
+                self.damages.insert(Place { file: name.to_string(), from, until });
+            }
             FromShard::Reported(report) => {
-                for (descriptor, value) in descriptors().iter().zip(&report.values) {
-                    *self.counters.entry((descriptor.family, descriptor.label)).or_default() += value;
-                }
                 assert_eq!(report.shard, shard);
-                self.hop_ns_max = self.hop_ns_max.max(report.latencies.hop.max());
-                self.reports += 1;
+                self.counted.take(shard, &report.values);
+                if self.is_final {
+                    for (descriptor, value) in descriptors().iter().zip(&report.values) {
+                        *self.counters.entry((descriptor.family, descriptor.label)).or_default() += value;
+                    }
+                    self.hop_ns_max = self.hop_ns_max.max(report.latencies.hop.max());
+                    self.reports += 1;
+                }
+                self.spare.push(*report);
             }
             FromShard::Moved { dev_eui, before } => {
                 let home = shard_of_lane(before.0, self.mailboxes.len());
@@ -262,6 +327,7 @@ impl Control {
         let cursors: Vec<_> = cursors
             .filter_map(|((stream, group), cursors)| Some((*stream, Group::from_bytes(group)?, cursors.clone())))
             .collect();
+        self.tell_catalog();
         self.backlog.iter_mut().for_each(|backlog| backlog.push_back(ToShard::Cursors(Box::new(cursors.clone()))));
         let home = |lane| shard_of_lane(lane, shard_count);
         globals.owed.values().map(|(lane, event)| (home(*lane), event.clone().into())).collect()
@@ -281,31 +347,81 @@ impl Control {
         }
     }
 
+    /// Folds what has ended, and removes what nobody wants. What fails now is tried again with the next one.
+    fn tend(&mut self, unix: UnixMicros) {
+        let keeper = self.keeper.as_mut().expect("it lives");
+        let plan = &self.plan;
+        let folded = keeper.checkpoint(&mut |event, each| plan.covering_durable(event, |_, stream| each(stream.id)));
+        self.checkpoints += u64::from(folded.is_ok());
+        let retentions: Vec<Retention> = (plan.streams.iter())
+            .filter_map(|stream| match stream.delivery {
+                Delivery::Durable(durable) => {
+                    Some(Retention { stream: stream.id, age: durable.retention, bytes: durable.retention_bytes })
+                }
+                Delivery::Live => None,
+            })
+            .collect();
+        if let Ok(trimmed) = keeper.retain(&retentions, unix) {
+            self.removed += trimmed.segments;
+        }
+        self.note_damages();
+    }
+
+    fn note_damages(&mut self) {
+        let found = self.keeper.iter().flat_map(Keeper::take_damages);
+        self.damages.extend(found.map(|Damage { file, from, until }| Place { file, from, until }));
+    }
+
     fn tell_catalog(&mut self) {
         let catalog = self.keeper.as_ref().expect("it lives").catalog().clone();
         self.backlog.iter_mut().for_each(|backlog| backlog.push_back(ToShard::Catalog(Box::new(catalog.clone()))));
     }
 
-    /// Finds what the last life left, however often the disk must be asked.
-    fn recover(&mut self) -> (Recovered, Vec<DeviceState>) {
+    /// Finds what the last life left, however often the disk must be asked; nothing if the node dies meanwhile.
+    fn recover(&mut self) -> Option<(Recovered, Vec<DeviceState>)> {
         for _ in 0..RECOVERIES_MAX {
             let limits = keeper::Limits { bytes_max: 0, reserve_bytes: 0 };
-            let Ok((keeper, mut recovered)) = Keeper::recover(self.folder.clone(), limits) else { continue };
+            let found = Keeper::recover(self.folder.clone(), limits);
+            if self.disk.borrow().has_ended() {
+                return None;
+            }
+            let (mut keeper, mut recovered) = match found {
+                Ok(found) => found,
+                Err(Fault::Damaged { name }) => {
+                    self.put_aside(&name);
+                    continue;
+                }
+                Err(_) => continue,
+            };
             let mut states = Vec::new();
             let read =
                 (0..64).all(|lane| keeper.recover_lane(&mut recovered, lane, |state| states.push(state)).is_ok());
-            if read {
+            // As the real one: what earlier runs left half done goes, if it can.
+            if read && !self.disk.borrow().has_ended() {
+                let _tidied = keeper.tidy();
+                let names = keeper.gaps().map(|gap| (gap.before.to_string(), gap.behind.to_string()));
+                self.gaps.extend(names);
                 self.keeper = Some(keeper);
-                return (recovered, states);
+                self.note_damages();
+                return Some((recovered, states));
             }
         }
         panic!("what is on the disk can be read in the end");
     }
 
+    /// What a person does when told that this file is damaged: only a disk that lies makes them.
+    fn put_aside(&mut self, name: &str) {
+        assert!(!self.disk.borrow().lies().is_empty(), "an honest disk damages no {name}");
+        self.repairs += 1;
+        self.damages.insert(Place { file: name.into(), from: 0, until: u64::MAX });
+        // It is told again if this fails.
+        let _removed = self.folder.remove(name).and_then(|()| self.folder.sync_directory());
+    }
+
     /// Every uplink that the journal has, read as the next life would.
     #[must_use]
     pub fn journaled(&mut self) -> BTreeSet<(Eui64, u32)> {
-        let _found = self.recover();
+        let _found = self.recover().expect("nothing ends the node any more");
         let all =
             Query { from: UnixMicros(0), to: UnixMicros(0), device: None, after: Position::ZERO, limit: usize::MAX };
         for _ in 0..RECOVERIES_MAX {
@@ -318,7 +434,9 @@ impl Control {
                     uplinks.insert((event.dev_eui, event.fcnt));
                 },
             );
-            if read.is_ok() {
+            // Everything is looked at, what checkpoints stand for as well.
+            if read.is_ok() && keeper.inspect(|_| ()).is_ok() {
+                self.note_damages();
                 return uplinks;
             }
         }
@@ -327,9 +445,9 @@ impl Control {
 
     fn load(&mut self) {
         self.revision += 1;
+        self.plan = self.config.compile(self.revision).expect("a scenario's configuration compiles");
         for backlog in &mut self.backlog {
-            let plan = self.config.compile(self.revision).expect("a scenario's configuration compiles");
-            backlog.push_back(ToShard::Load(Box::new(Load::new(plan))));
+            backlog.push_back(ToShard::Load(Box::new(Load::new(self.plan.clone()))));
         }
     }
 

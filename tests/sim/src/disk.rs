@@ -10,9 +10,11 @@
 //!   power_cut: as kill for all; then of the pending names a prefix, and of each unsynced sector something
 //! ```
 
+use crate::disk_words::{DiskTally, Lie};
 use crate::faults::{DiskFaults, between, strikes};
 use crate::inode::Inode;
 use crate::network::HostIndex;
+use crate::witness::Witness;
 use base::Monotonic;
 use base::mix::{SplitMix64, mix64};
 use driver::{Access, File, FileFault};
@@ -28,52 +30,6 @@ pub(crate) const EIO: i32 = 5;
 pub(crate) const EBADF: i32 = 9;
 pub(crate) const ENOSPC: i32 = 28;
 pub(crate) const EROFS: i32 = 30;
-
-/// What the disk did against its word. Whoever states a law of what is stored must know.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Lie {
-    /// A sync of this file was said to be done, and stored nothing.
-    LostSync(String),
-    /// The same of the directory.
-    LostDirectorySync,
-    /// A stored byte changed.
-    FlippedStored(String, u64),
-    /// A byte changed that everybody sees.
-    FlippedCached(String, u64),
-}
-
-/// How often what happened.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct DiskTally {
-    /// Writes that did something.
-    pub writes: u64,
-    /// Syncs of files that stored what they said.
-    pub syncs: u64,
-    /// Reads that gave something.
-    pub reads: u64,
-    /// Writes and reads that were cut short.
-    pub short: u64,
-    /// Sectors that the kernel stored by itself.
-    pub written_back: u64,
-    /// Writes for which there was no room.
-    pub full: u64,
-    /// Operations refused because nothing may be written.
-    pub read_only: u64,
-    /// Writes that failed.
-    pub write_errors: u64,
-    /// Syncs that failed.
-    pub sync_errors: u64,
-    /// Reads and openings that failed.
-    pub read_errors: u64,
-    /// Syncs that lied.
-    pub lost_syncs: u64,
-    /// Bits that flipped.
-    pub flips: u64,
-    /// Operations that a kill or a cut found in flight.
-    pub interrupted: u64,
-    /// Power cuts.
-    pub cuts: u64,
-}
 
 /// A change of names that is not stored.
 #[derive(Clone, Debug)]
@@ -154,6 +110,13 @@ pub struct Disk {
     done: BTreeMap<HostIndex, VecDeque<(File, Outcome)>>,
     lies: Vec<Lie>,
     tally: DiskTally,
+    /// Operations that are still done before everything ends; none is done behind the last one.
+    fuse: Option<u64>,
+    /// Before this nothing is answered.
+    stalled_until: Monotonic,
+    /// Of the last operation that was done.
+    last_done: u64,
+    witness: Witness,
 }
 
 impl Disk {
@@ -175,6 +138,10 @@ impl Disk {
             done: BTreeMap::new(),
             lies: Vec::new(),
             tally: DiskTally::default(),
+            fuse: None,
+            stalled_until: Monotonic(0),
+            last_done: 0,
+            witness: Witness::default(),
         }))
     }
 
@@ -188,6 +155,57 @@ impl Disk {
     #[must_use]
     pub fn lies(&self) -> &[Lie] {
         &self.lies
+    }
+
+    /// Where who had what written.
+    #[must_use]
+    pub fn witness(&self) -> &Witness {
+        &self.witness
+    }
+
+    // What befalls it.
+
+    /// Everything ends after so many more operations, reads included: [`Disk::has_ended`] then says so, nothing more is
+    /// done or answered, and whoever owns the hosts is to kill them at once or to cut the power.
+    pub fn end_after(&mut self, operations: u64) {
+        self.fuse = Some(operations);
+    }
+
+    /// Whether the last operation before an end was done. True until the next [`Disk::begin_anew`].
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.fuse == Some(0)
+    }
+
+    /// The end was made: operations are done again.
+    pub fn begin_anew(&mut self) {
+        self.fuse = None;
+        self.stalled_until = Monotonic(0);
+    }
+
+    /// Nothing is answered until then.
+    pub fn stall(&mut self, until: Monotonic) {
+        self.tally.stalls += 1;
+        self.tally.delayed += self.flights.len() as u64;
+        self.stalled_until = until;
+        for flight in &mut self.flights {
+            flight.due =
+                flight.due.max(until.after(between(&mut self.random, self.faults.delay_min, self.faults.delay_max)));
+        }
+    }
+
+    /// Whether an operation is done at all.
+    fn burn(&mut self) -> Result<(), i32> {
+        match &mut self.fuse {
+            None => return Ok(()),
+            Some(0) => return Err(EIO),
+            Some(left) => *left -= 1,
+        }
+        if self.fuse == Some(0) {
+            self.tally.last_operations += 1;
+            return Err(EIO);
+        }
+        Ok(())
     }
 
     /// What everybody sees of a file. Looking changes nothing and never fails.
@@ -243,7 +261,7 @@ impl Disk {
         }
         self.names.clone_from(&self.stored_names);
         for inode in &mut self.inodes {
-            inode.cut(&mut self.random);
+            self.tally.lost += inode.cut(&mut self.random);
         }
         self.forget_orphans();
     }
@@ -296,6 +314,12 @@ impl Disk {
 
     /// Something that a driver wants done; returns when to look again.
     pub(crate) fn ask(&mut self, host: HostIndex, file: File, what: What, now: Monotonic) -> Monotonic {
+        if let What::Write { inode, offset, bytes, .. } = &what {
+            let name = self.name_of(*inode);
+            self.witness.wrote(&name, *offset, bytes);
+        }
+        self.tally.delayed += u64::from(self.stalled_until > now);
+        let now = now.max(self.stalled_until);
         let due = now.after(between(&mut self.random, self.faults.delay_min, self.faults.delay_max));
         self.made += 1;
         self.flights.push(Flight { host, file, due, number: self.made, what });
@@ -315,10 +339,12 @@ impl Disk {
 
     /// Does what is due, of every host and in order.
     pub(crate) fn settle(&mut self, now: Monotonic) {
-        loop {
+        while !self.has_ended() {
             let due = self.flights.iter().enumerate().filter(|(_, flight)| flight.due <= now);
             let Some((place, _)) = due.min_by_key(|(_, flight)| (flight.due, flight.number)) else { break };
             let flight = self.flights.swap_remove(place);
+            self.tally.overtaken += u64::from(flight.number < self.last_done);
+            self.last_done = flight.number;
             self.step(flight);
         }
     }
@@ -366,10 +392,13 @@ impl Disk {
                 Outcome::Written(step)
             }
         };
-        self.done.entry(flight.host).or_default().push_back((flight.file, outcome));
+        if !self.has_ended() {
+            self.done.entry(flight.host).or_default().push_back((flight.file, outcome));
+        }
     }
 
     fn find_to_open(&mut self, name: &str, access: Access) -> Result<usize, i32> {
+        self.burn()?;
         let inode = self.find(name)?;
         if strikes(&mut self.random, self.faults.read_error) {
             self.tally.read_errors += 1;
@@ -400,6 +429,7 @@ impl Disk {
         if let Ok(inode) = self.find(name) {
             return Ok(inode);
         }
+        self.burn()?;
         self.writable()?;
         self.inodes.push(Inode::default());
         self.rename_with(Naming::Made(name.into(), self.inodes.len() - 1));
@@ -408,8 +438,13 @@ impl Disk {
 
     /// Writes what there is room for. Returns the count, which is not zero.
     pub(crate) fn write(&mut self, inode: usize, offset: usize, bytes: &[u8]) -> Result<usize, i32> {
+        self.burn()?;
         self.decay();
         self.writable()?;
+        if offset == 0 {
+            let name = self.name_of(inode);
+            self.witness.wrote(&name, offset, bytes);
+        }
         if strikes(&mut self.random, self.faults.write_error) {
             self.tally.write_errors += 1;
             let count = self.random.below(bytes.len() as u64 + 1) as usize;
@@ -432,6 +467,7 @@ impl Disk {
     }
 
     pub(crate) fn sync(&mut self, inode: usize) -> Result<(), i32> {
+        self.burn()?;
         self.decay();
         if !self.inodes[inode].is_unsynced() {
             return Ok(());
@@ -453,6 +489,7 @@ impl Disk {
     }
 
     pub(crate) fn read(&mut self, inode: usize, offset: u64, len: usize) -> Result<Vec<u8>, i32> {
+        self.burn()?;
         self.decay();
         if strikes(&mut self.random, self.faults.read_error) {
             self.tally.read_errors += 1;
@@ -469,6 +506,7 @@ impl Disk {
     }
 
     pub(crate) fn resize(&mut self, inode: usize, len: usize) -> Result<(), i32> {
+        self.burn()?;
         self.writable()?;
         self.inodes[inode].resize(len);
         Ok(())
@@ -476,6 +514,7 @@ impl Disk {
 
     pub(crate) fn rename(&mut self, from: &str, to: &str) -> Result<(), i32> {
         self.find(from)?;
+        self.burn()?;
         self.writable()?;
         self.rename_with(Naming::Renamed(from.into(), to.into()));
         Ok(())
@@ -483,6 +522,7 @@ impl Disk {
 
     pub(crate) fn remove(&mut self, name: &str) -> Result<(), i32> {
         self.find(name)?;
+        self.burn()?;
         self.writable()?;
         self.rename_with(Naming::Removed(name.into()));
         Ok(())
@@ -497,6 +537,7 @@ impl Disk {
     /// Stores what was made, renamed and removed in a folder. After a failure it is all tried again: it is in the file
     /// system's own log, not among the file's pages.
     pub(crate) fn sync_directory(&mut self, folder: &str) -> Result<(), i32> {
+        self.burn()?;
         if !self.pending.iter().any(|naming| naming.folder() == folder) {
             return Ok(());
         }

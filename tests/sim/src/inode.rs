@@ -8,6 +8,7 @@
 //!   cut:  each dirty sector is old, new, or torn inside; the length is old, new, or between
 //! ```
 
+use crate::disk_words::Lost;
 use base::mix::SplitMix64;
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -118,9 +119,11 @@ impl Inode {
     }
 
     /// Power is gone: what is stored, and of the rest whatever was just being stored.
-    pub(crate) fn cut(&mut self, random: &mut SplitMix64) {
+    /// Says what became of the rest.
+    pub(crate) fn cut(&mut self, random: &mut SplitMix64) -> Lost {
+        let mut lost = Lost::default();
         for sector in std::mem::take(&mut self.dirty) {
-            self.chance(sector, random);
+            self.chance(sector, random, &mut lost);
         }
         if self.resized {
             let (least, most) = (self.cached.len().min(self.stored.len()), self.cached.len().max(self.stored.len()));
@@ -135,6 +138,7 @@ impl Inode {
         self.cached.clone_from(&self.stored);
         let end = self.cached.len().div_ceil(SECTOR_BYTES);
         self.allocated.retain(|sector| *sector < end);
+        lost
     }
 
     /// Flips a bit of what is stored or of what is seen.
@@ -146,13 +150,24 @@ impl Inode {
     }
 
     /// A sector that was being stored, or not, when power went: old, new, or torn inside.
-    fn chance(&mut self, sector: usize, random: &mut SplitMix64) {
+    fn chance(&mut self, sector: usize, random: &mut SplitMix64, lost: &mut Lost) {
         let within = random.below(SECTOR_BYTES as u64) as usize;
         match random.below(4) {
-            0 => {}
-            1 => self.store(sector, 0..SECTOR_BYTES),
-            2 => self.store(sector, 0..within),
-            _ => self.store(sector, within..SECTOR_BYTES),
+            0 => lost.vanished += 1,
+            1 => {
+                lost.survived += 1;
+                // Sectors come in their order: something before it is gone.
+                lost.reordered = lost.reordered.max(u64::from(lost.vanished > 0));
+                self.store(sector, 0..SECTOR_BYTES);
+            }
+            2 => {
+                lost.torn += 1;
+                self.store(sector, 0..within);
+            }
+            _ => {
+                lost.torn += 1;
+                self.store(sector, within..SECTOR_BYTES);
+            }
         }
     }
 

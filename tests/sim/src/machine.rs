@@ -22,6 +22,10 @@ const LINGER: Duration = Duration::from_secs(1);
 const ECONNRESET: i32 = 104;
 const EPIPE: i32 = 32;
 const ENETUNREACH: i32 = 101;
+const ENOBUFS: i32 = 105;
+
+/// A word that comes so long after what it tells of is late.
+const LATE: Duration = Duration::from_micros(100);
 
 /// The sizes of a machine; small ones meet every bound.
 #[derive(Clone, Copy, Debug)]
@@ -207,6 +211,7 @@ impl Machine {
             }
             let Some(mut lease) = self.pools[DATAGRAMS as usize].lend(self.sizes.receive_bytes) else {
                 self.starved = true;
+                network.tally.starved += 1;
                 break;
             };
             let datagram = network.host(self.host).inbox.pop_front().expect("just seen");
@@ -265,11 +270,14 @@ impl Machine {
             let count = if self.random.below(2) == 0 { most } else { 1 + self.random.below(most) } as u32;
             let Some(lease) = self.pools[STREAMS as usize].lend(count) else {
                 self.starved = true;
+                network.tally.starved += 1;
                 return false;
             };
+            let is_short = u64::from(count) < lane.waiting() as u64;
             let buffer = &mut self.pools[STREAMS as usize].buffers[(lease.index & 0xFFFF) as usize];
             lane.read(&mut buffer[..count as usize]);
             let more = lane.waiting() > 0 || lane.ended.is_some();
+            network.tally.short_reads += u64::from(is_short);
             self.batch.push_back(Completion::Received { connection, lease });
             return more;
         }
@@ -302,10 +310,15 @@ impl Machine {
         }
         if sending.done < sending.len {
             let bytes = &self.pools[OUTPUT as usize].buffers[sending.output as usize];
-            sending.done += network.push(stream, Way::Down, &bytes[sending.done..sending.len]);
+            let count = network.push(stream, Way::Down, &bytes[sending.done..sending.len]);
+            sending.done += count;
             if sending.done == sending.len {
                 let span = network.faults.completion_delay_max;
-                sending.told_at = Some(network.poke_within(self.host, span));
+                let told_at = network.poke_within(self.host, span);
+                network.tally.late_words += u64::from(told_at.since(network.now()) >= LATE);
+                sending.told_at = Some(told_at);
+            } else {
+                network.tally.stalled += u64::from(count > 0);
             }
         }
         if sending.told_at.is_some_and(|at| at <= network.now()) {
@@ -495,8 +508,9 @@ impl Driver for Machine {
         }
         let chance = network.faults.send_to_failure;
         if strikes(&mut self.random, chance) {
-            network.count_unsent();
-            self.batch.push_back(Completion::SendToFailed { socket, errno: ENETUNREACH });
+            let errno = if self.random.below(2) == 0 { ENOBUFS } else { ENETUNREACH };
+            network.count_unsent(errno == ENOBUFS);
+            self.batch.push_back(Completion::SendToFailed { socket, errno });
             network.poke(self.host);
         } else {
             network.send_back(target, bytes);

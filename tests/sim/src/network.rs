@@ -45,8 +45,28 @@ pub struct Tally {
     pub unheard: u64,
     /// Could not be sent at all.
     pub unsent: u64,
+    /// Of them, for want of buffers (ENOBUFS).
+    pub unsent_for_buffers: u64,
     /// Refusals that were made up.
     pub busy: u64,
+    /// Looks at what had arrived that found every buffer lent.
+    pub starved: u64,
+    /// Copies that set out to hosts, and were lost on the way to one.
+    pub to_hosts: u64,
+    /// See `to_hosts`.
+    pub lost_to_hosts: u64,
+    /// Datagrams that arrived before one that had set out earlier.
+    pub overtaken: u64,
+    /// Reads of streams that took less than there was.
+    pub short_reads: u64,
+    /// Writes to streams that found the peer's window full.
+    pub stalled: u64,
+    /// Words of a write that came 100 us after it was done, or later.
+    pub late_words: u64,
+    /// Times at which the wall clock was set forward.
+    pub clocks_forward: u64,
+    /// And back.
+    pub clocks_back: u64,
     /// Turns that hosts took.
     pub turns: u64,
 }
@@ -121,8 +141,12 @@ pub struct Network {
     mail: BTreeMap<SocketAddr, VecDeque<Vec<u8>>>,
     streams: Vec<Stream>,
     stirred: Vec<StreamId>,
-    tally: Tally,
+    pub(crate) tally: Tally,
     trace: u64,
+    /// What the wall clock was set by, microseconds.
+    clock_set: i64,
+    /// Of the last datagram that arrived.
+    last_arrived: u64,
 }
 
 /// The wall clock when virtual time is zero: 2024-01-01T00:00:00Z.
@@ -156,6 +180,8 @@ impl Network {
             stirred: Vec::new(),
             tally: Tally::default(),
             trace: seed,
+            clock_set: 0,
+            last_arrived: 0,
         }))
     }
 
@@ -168,7 +194,14 @@ impl Network {
     /// The wall clock, which every host shares.
     #[must_use]
     pub const fn unix(&self) -> UnixMicros {
-        UnixMicros(EPOCH_MICROS + self.now.0 / 1_000)
+        UnixMicros((EPOCH_MICROS + self.now.0 / 1_000).saturating_add_signed(self.clock_set))
+    }
+
+    /// Somebody sets the wall clock.
+    pub fn set_clock(&mut self, by_micros: i64) {
+        self.clock_set += by_micros;
+        self.tally.clocks_forward += u64::from(by_micros > 0);
+        self.tally.clocks_back += u64::from(by_micros < 0);
     }
 
     /// What happened under way so far.
@@ -208,6 +241,10 @@ impl Network {
         self.now = self.now.max(until);
         while self.queue.peek().is_some_and(|due| due.0.at <= self.now) {
             let due = self.queue.pop().expect("just seen").0;
+            if matches!(due.what, What::ToHost { .. } | What::ToClient { .. }) {
+                self.tally.overtaken += u64::from(due.number < self.last_arrived);
+                self.last_arrived = due.number;
+            }
             self.arrive(due.what);
         }
     }
@@ -357,8 +394,9 @@ impl Network {
         self.slot_hosts.get(usize::from(socket.0)) == Some(&host)
     }
 
-    pub(crate) const fn count_unsent(&mut self) {
+    pub(crate) fn count_unsent(&mut self, for_buffers: bool) {
         self.tally.unsent += 1;
+        self.tally.unsent_for_buffers += u64::from(for_buffers);
     }
 
     // Datagrams.
@@ -375,7 +413,10 @@ impl Network {
             .get(EUI_OFFSET..EUI_OFFSET + 8)
             .map_or(source.port() as u8, |eui| slot_of(self.slot_key, Eui64(eui.try_into().expect("eight bytes"))));
         let socket = Socket(u16::from(slot));
+        let (before, lost) = (self.tally.duplicated, self.tally.lost);
         self.carry(|bytes| What::ToHost { socket, source, bytes }, bytes);
+        self.tally.to_hosts += 1 + self.tally.duplicated - before;
+        self.tally.lost_to_hosts += self.tally.lost - lost;
     }
 
     /// A host's datagram.

@@ -5,7 +5,7 @@ use crate::keeping::{Ask, Told};
 use base::UnixMicros;
 use contract::v1;
 use files::Directory;
-use journal::{Cursors, LANE_COUNT};
+use journal::{Catalog, Cursors, LANE_COUNT};
 use keeper::{Fault, Keeper, Recovered};
 use session::{DeviceState, KeptDownlink, lane_of_addr, lane_of_eui};
 use shard::{From, Group, ToShard};
@@ -15,6 +15,7 @@ use shard::{From, Group, ToShard};
 pub(crate) struct Kept {
     pub(super) states: Vec<DeviceState>,
     pub(super) cursors: Vec<(u32, Group, Cursors)>,
+    pub(super) catalog: Catalog,
     /// Lane, and an event's bytes.
     pub(super) owed: Vec<(u8, Vec<u8>)>,
 }
@@ -34,6 +35,7 @@ impl Kept {
             .filter_map(|((stream, group), cursors)| Some((*stream, Group::from_bytes(group)?, cursors.clone())))
             .collect();
         kept.owed = globals.owed.values().cloned().collect();
+        kept.catalog = keeper.catalog().clone();
         let counts = recovered.counts;
         tracing::info!(
             epoch = recovered.epoch,
@@ -83,6 +85,8 @@ impl Control {
             }
         }
         for target in 0..self.seats.len() {
+            // Before any consumer can come: what a shard knows no segments of it takes for delivered.
+            self.push(target, ToShard::Catalog(Box::new(kept.catalog.clone())));
             self.push(target, ToShard::Cursors(Box::new(kept.cursors.clone())));
         }
         count

@@ -225,7 +225,10 @@ fn a_restart_takes_frames_last() {
     assert_eq!(records.len(), 1);
     let states = records.into_iter().map(|record| DeviceState { record: Some(record), queue: Vec::new() }).collect();
     bench.control.restore(&mut Kept { states, ..Kept::default() }).expect("readable");
-    assert_eq!(words(&bench.mailboxes[0]), ["device", "device", "restore", "cursors", "load", "gateway", "mark"]);
+    assert_eq!(
+        words(&bench.mailboxes[0]),
+        ["device", "device", "restore", "catalog", "cursors", "load", "gateway", "mark"]
+    );
 }
 
 struct Deaf;

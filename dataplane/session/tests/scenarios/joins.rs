@@ -522,6 +522,25 @@ fn what_a_full_disk_refused_is_kept_when_it_is_repeated() {
 }
 
 #[test]
+fn what_a_full_disk_refused_is_new_after_a_restart() {
+    let mut world = World::new();
+    let mut device = Device::joined(&mut world, 1, EU);
+    let phy = device.data(b"x");
+    world.heard(&phy);
+    world.out.full = true;
+    let phy = device.confirmed(b"y");
+    world.heard(&phy);
+    assert!(world.silent(), "not acknowledged");
+    // Whatever else has the session written down whole: the uplink is not part of it.
+    let records: Vec<_> = world.network.records().collect();
+    let mut after = restarted(&world, &[device.otaa_spec()], &records);
+    let kept = after.out.kept_events;
+    after.heard(&phy);
+    assert_eq!(after.out.kept_events, kept + 1, "kept, with what it says");
+    assert!(device.reads(&after.sent().phy).ack);
+}
+
+#[test]
 fn a_queue_survives_a_restart() {
     let mut world = World::new();
     let mut device = Device::joined(&mut world, 1, EU);

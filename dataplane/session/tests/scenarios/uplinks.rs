@@ -222,6 +222,19 @@ fn frames_of_nobody_go_to_gateway_streams() {
 }
 
 #[test]
+fn what_a_device_said_before_it_was_disabled_is_told() {
+    let mut world = World::new();
+    let mut device = Device::personalised(&mut world, 1, EU);
+    let phy = device.confirmed(b"x");
+    world.heard_by(1, 10, &phy);
+    world.upsert(&session::DeviceSpec { enabled: false, ..device.abp_spec() });
+    world.millis(1500);
+    assert_eq!(world.kinds(), [FIRST, BEST]);
+    assert!(world.silent(), "and not answered");
+    assert_eq!(world.drops(Drop::DeviceDisabled), 1);
+}
+
+#[test]
 fn disabled_devices_are_not_heard() {
     let mut world = World::new();
     let mut device = Device::personalised(&mut world, 1, EU);

@@ -169,3 +169,39 @@ fn a_consumer_that_lags_is_read_for_from_the_disk() {
     assert!(world.done(shard, Done::SegmentReads) > 4);
     assert_eq!(world.drops(shard, Drop::MessageLost), 0);
 }
+
+#[test]
+fn less_may_be_under_way_after_the_plan_has_changed() {
+    let mut world = World::new(&journaled(1));
+    world.load(&[durable(|it| it.in_flight_max = 16)]);
+    let first = world.consumer_of(0, TARGET);
+    reports(&mut world, 10);
+    let got = ids(&mut world, 0, first);
+    assert_eq!(got.len(), 10);
+    world.load(&[durable(|it| it.in_flight_max = 2)]);
+    world.driver(0).end(first, driver::End::Finished);
+    world.turns(4);
+    let second = world.consumer_of(0, TARGET);
+    for turn in 0..5 {
+        world.turns(4);
+        assert_eq!(ids(&mut world, 0, second), got[2 * turn..2 * turn + 2], "no more than it has room for");
+        say(&mut world, 0, second, &format!(r#"{{"AckThrough":{}}}"#, 2 * turn + 2));
+    }
+    assert_eq!(world.drops(0, Drop::PoolExhausted), 0);
+}
+
+#[test]
+fn a_session_that_comes_before_the_plan_is_fed_once_it_is_there() {
+    let mut world = World::new(&journaled(2));
+    let late = shard_of_slot(slot_of(SLOT_KEY, Eui64::new(GATEWAY)), 2);
+    let stream = durable(|_| ());
+    world.load_one(1 - late, std::slice::from_ref(&stream));
+    world.turns(2);
+    let consumer = world.consumer_of(1 - late, TARGET);
+    world.turns(4);
+    world.load_one(late, std::slice::from_ref(&stream));
+    world.turns(2);
+    reports(&mut world, 3);
+    assert_eq!(ids(&mut world, 1 - late, consumer).len(), 3);
+    assert_eq!(world.drops(late, Drop::FeedsFull), 0);
+}

@@ -3,5 +3,6 @@
 //! Random operations with cuts and kills; after each, every synced byte is there, and every other sector is old, new or
 //! torn.
 
+mod by_driver;
 mod by_folder;
 mod model;
