@@ -1,7 +1,8 @@
 //! Checkpoints: the state of every device, lane by lane, and what belongs to no device, in one file.
 //!
 //! Owns the file and the rule by which the next one is made: the former states and what the segments that have ended since
-//! change of them. A new file and a new manifest take the place of the old by a rename; only then the old file goes.
+//! change of them. A new file and a new manifest take the place of the old by a rename; only then the old file goes. A file
+//! is never written over: whether a rename that failed took effect is not known before the directory was synced.
 //!
 //! ```text
 //!   state-GGGGGGGGGG.ckp   | lane 0: records | lane 1: records | ... | globals: records |
@@ -124,6 +125,9 @@ impl<F: Files> Keeper<F> {
     /// # Errors
     /// The host's; then the former checkpoint counts, and all is tried again next time.
     pub fn checkpoint(&mut self, streams: &mut Covering<'_>) -> Result<u64, Fault> {
+        if !self.settled {
+            self.tidy()?;
+        }
         let mut ended: Vec<_> = self.ended.clone();
         ended.sort_unstable();
         let mut fold = Fold::new(self.globals.clone());
@@ -139,27 +143,51 @@ impl<F: Files> Keeper<F> {
             }
             covered.insert(*name, usage);
         }
-        let generation = self.generation + 1;
+        let generation = self.last_generation + 1;
         let file = name(generation);
+        self.last_generation = generation;
         let sections = match self.write_checkpoint(&file, &mut fold) {
             Ok((sections, lost)) => {
                 corrupt_count += lost;
                 sections
             }
             Err(error) => {
+                // No manifest names it.
                 let _removed = self.files.remove(&file);
                 return Err(error.into());
             }
         };
+        self.settled = false;
         self.write_manifest(generation, &sections, &covered)?;
-        let former = name(self.generation);
+        self.settled = true;
         (self.generation, self.sections, self.covered, self.globals) = (generation, sections, covered, fold.globals);
         self.ended.retain(|name| !ended.contains(name));
-        if self.generation > 1 {
-            // One that cannot be removed now is in nobody's way, and goes at the next start.
-            let _removed = self.files.remove(&former);
-        }
+        // One that cannot be removed now is in nobody's way, and goes with the next.
+        let _removed = self.remove_stale(generation);
         Ok(corrupt_count)
+    }
+
+    /// Removes the checkpoints that count for neither the keeper nor the manifest on the disk, and what else is half done.
+    fn remove_stale(&mut self, named: u64) -> io::Result<()> {
+        for file in self.files.list()? {
+            let stale = generation_of(&file).is_some_and(|other| other != self.generation && other != named);
+            if stale || file == manifest::NEW_NAME {
+                self.files.remove(&file)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what was left half done, by this run or an earlier one: checkpoints that no manifest names. Call it once
+    /// recovery has succeeded.
+    ///
+    /// # Errors
+    /// The host's; it is tried again before the next checkpoint.
+    pub fn tidy(&mut self) -> Result<(), Fault> {
+        let on_disk = manifest::read(&self.files, &self.files.list()?)?;
+        self.remove_stale(on_disk.generation)?;
+        self.settled = true;
+        Ok(())
     }
 
     fn write_checkpoint(&mut self, file: &str, fold: &mut Fold) -> io::Result<(Sections, u64)> {

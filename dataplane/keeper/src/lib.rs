@@ -110,7 +110,13 @@ pub struct Keeper<F> {
     pub(crate) catalog: Catalog,
     /// Segments that the checkpoint stands for, with what streams have in them.
     pub(crate) covered: BTreeMap<SegmentName, Usage>,
+    /// Of the checkpoint that counts.
     pub(crate) generation: u64,
+    /// The greatest that a checkpoint's file was ever given. No number is given twice: a manifest whose rename was said to
+    /// have failed may stand on the disk all the same, and name it.
+    pub(crate) last_generation: u64,
+    /// No manifest but the one that was read or written last can be on the disk, whatever happens.
+    pub(crate) settled: bool,
     pub(crate) sections: Sections,
     /// As the checkpoint has them.
     pub(crate) globals: Globals,

@@ -8,7 +8,7 @@
 
 use crate::checkpoint::{self, fill};
 use crate::fold::{Fold, Globals};
-use crate::manifest::{self, Manifest};
+use crate::manifest;
 use crate::{Fault, Keeper, Limits};
 use files::Files;
 use journal::{BadHeader, Catalog, HEADER_BYTES, Header, LANE_COUNT, SegmentInfo, SegmentName};
@@ -50,20 +50,16 @@ impl<F: Files> Keeper<F> {
     pub fn recover(files: F, limits: Limits) -> Result<(Self, Recovered), Fault> {
         let mut counts = Counts::default();
         let names = files.list()?;
-        let manifest = if names.iter().any(|name| name == manifest::NAME) {
-            let mut bytes = vec![0; files.len(manifest::NAME)? as usize];
-            let count = fill(&files, manifest::NAME, 0, &mut bytes)?;
-            bytes.truncate(count);
-            Manifest::parse(&bytes)?
-        } else {
-            Manifest::default()
-        };
+        let manifest = manifest::read(&files, &names)?;
+        let generations = names.iter().filter_map(|name| checkpoint::generation_of(name));
         let mut keeper = Self {
             files,
             limits,
             catalog: Catalog::default(),
             covered: BTreeMap::new(),
             generation: manifest.generation,
+            last_generation: generations.fold(manifest.generation, u64::max),
+            settled: false,
             sections: manifest.sections,
             globals: Globals::default(),
             ended: Vec::new(),
@@ -132,20 +128,6 @@ impl<F: Files> Keeper<F> {
         }
         self.ended = rest;
         Ok(fold)
-    }
-
-    /// Removes what earlier runs left half done: checkpoints that no manifest names. Call it once recovery has succeeded.
-    ///
-    /// # Errors
-    /// The host's.
-    pub fn tidy(&mut self) -> Result<(), Fault> {
-        for name in self.files.list()? {
-            let stale = checkpoint::generation_of(&name).is_some_and(|generation| generation != self.generation);
-            if stale || name == manifest::NEW_NAME {
-                self.files.remove(&name)?;
-            }
-        }
-        Ok(())
     }
 
     /// Calls `each` with the state of every device of one lane.

@@ -18,13 +18,22 @@ use std::rc::Rc;
 const LIMITS: Limits = Limits { bytes_max: 0, reserve_bytes: 0 };
 const LOG: LogLimits = LogLimits { segment_bytes: 256 << 10, tail_bytes: 512 << 10, batch_bytes: 256 << 10 };
 
-/// Files in memory, which may fail from some change on.
+/// Files in memory, which may fail from some change on, and whose power may be cut.
 #[derive(Clone, Default)]
 struct Memory {
-    files: Rc<RefCell<BTreeMap<String, Vec<u8>>>>,
+    files: Rc<RefCell<Names>>,
+    /// What power loss leaves: of the names that are not stored none is made or renamed, but all are removed.
+    stored: Rc<RefCell<Names>>,
     /// Changes that still succeed.
     left: Rc<Cell<Option<usize>>>,
+    /// Bytes that are taken of the disk.
+    used: Rc<Cell<u64>>,
 }
+
+/// What is written to a file is stored at once: here only names are lost.
+type Names = BTreeMap<String, Rc<RefCell<Vec<u8>>>>;
+
+const DISK_BYTES: u64 = 1 << 40;
 
 impl Memory {
     fn change(&self) -> io::Result<()> {
@@ -38,8 +47,27 @@ impl Memory {
         }
     }
 
-    fn absent() -> io::Error {
-        io::Error::from(io::ErrorKind::NotFound)
+    fn find(&self, name: &str) -> io::Result<Rc<RefCell<Vec<u8>>>> {
+        self.files.borrow().get(name).cloned().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+
+    /// The same files elsewhere, all of them stored.
+    fn copy(&self) -> Self {
+        let copy = |(name, bytes): (&String, &Rc<RefCell<Vec<u8>>>)| (name.clone(), Rc::new(RefCell::clone(bytes)));
+        let files: Names = self.files.borrow().iter().map(copy).collect();
+        Self { stored: Rc::new(RefCell::new(files.clone())), files: Rc::new(RefCell::new(files)), ..Self::default() }
+    }
+
+    fn cut_power(&self) {
+        self.files.borrow_mut().clone_from(&self.stored.borrow());
+    }
+
+    fn bytes(&self, name: &str) -> Vec<u8> {
+        self.find(name).expect("it is there").borrow().clone()
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) {
+        *self.find(name).expect("it is there").borrow_mut() = bytes.to_vec();
     }
 }
 
@@ -49,12 +77,13 @@ impl Files for Memory {
     }
 
     fn len(&self, name: &str) -> io::Result<u64> {
-        self.files.borrow().get(name).map(|bytes| bytes.len() as u64).ok_or_else(Self::absent)
+        Ok(self.find(name)?.borrow().len() as u64)
     }
 
     fn read_at(&self, name: &str, offset: u64, target: &mut [u8]) -> io::Result<usize> {
-        let files = self.files.borrow();
-        let rest = files.get(name).ok_or_else(Self::absent)?.get(offset as usize..).unwrap_or_default();
+        let file = self.find(name)?;
+        let file = file.borrow();
+        let rest = file.get(offset as usize..).unwrap_or_default();
         let count = rest.len().min(target.len());
         target[..count].copy_from_slice(&rest[..count]);
         Ok(count)
@@ -62,10 +91,11 @@ impl Files for Memory {
 
     fn write_at(&mut self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.change()?;
-        let mut files = self.files.borrow_mut();
-        let file = files.entry(name.into()).or_default();
+        let file = Rc::clone(self.files.borrow_mut().entry(name.into()).or_default());
+        let mut file = file.borrow_mut();
         let end = offset as usize + bytes.len();
-        file.resize(file.len().max(end), 0);
+        let len = file.len().max(end);
+        file.resize(len, 0);
         file[offset as usize..end].copy_from_slice(bytes);
         Ok(())
     }
@@ -76,33 +106,40 @@ impl Files for Memory {
 
     fn truncate(&mut self, name: &str, len: u64) -> io::Result<()> {
         self.change()?;
-        self.files.borrow_mut().get_mut(name).ok_or_else(Self::absent)?.resize(len as usize, 0);
+        self.find(name)?.borrow_mut().resize(len as usize, 0);
         Ok(())
     }
 
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
         self.change()?;
-        let bytes = self.files.borrow_mut().remove(from).ok_or_else(Self::absent)?;
-        self.files.borrow_mut().insert(to.into(), bytes);
-        Ok(())
+        let file = self.find(from)?;
+        self.files.borrow_mut().remove(from);
+        self.files.borrow_mut().insert(to.into(), file);
+        // It may fail after it has taken effect.
+        self.sync_directory()
     }
 
     fn remove(&mut self, name: &str) -> io::Result<()> {
         self.change()?;
-        self.files.borrow_mut().remove(name).map(drop).ok_or_else(Self::absent)
+        self.find(name)?;
+        self.files.borrow_mut().remove(name);
+        self.stored.borrow_mut().remove(name);
+        Ok(())
     }
 
     fn sync_directory(&mut self) -> io::Result<()> {
-        self.change()
+        self.change()?;
+        self.stored.borrow_mut().clone_from(&self.files.borrow());
+        Ok(())
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
-        Ok(1 << 40)
+        Ok(DISK_BYTES - self.used.get())
     }
 }
 
 /// What all records add up to, told by the plainest means.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Model {
     states: BTreeMap<Eui64, DeviceState>,
     cursor: u64,
@@ -344,13 +381,15 @@ fn a_damaged_manifest_is_refused_and_nothing_is_removed() {
     }
     run.keeper.checkpoint(&mut |_, _| ()).expect("room");
     drop(run);
-    let whole = files.files.borrow().clone();
-    files.files.borrow_mut().get_mut("manifest").expect("written")[40] ^= 1;
-    let damaged = files.files.borrow().clone();
+    let whole = files.bytes("manifest");
+    let mut damaged = whole.clone();
+    damaged[40] ^= 1;
+    files.put("manifest", &damaged);
+    let names = files.list().expect("memory");
     let Err(fault) = Run::start(&files) else { panic!("it started without the checkpoint") };
     assert!(matches!(&fault, Fault::Damaged { name } if name == "manifest"), "{fault}");
-    assert!(*files.files.borrow() == damaged, "nothing was changed");
-    *files.files.borrow_mut() = whole;
+    assert_eq!((files.list().expect("memory"), files.bytes("manifest")), (names, damaged), "nothing was changed");
+    files.put("manifest", &whole);
     agrees(&files, &model, "with the manifest put back");
 }
 
@@ -367,10 +406,10 @@ fn a_disk_that_fails_at_any_moment_costs_nothing_that_was_there() {
     for _ in 0..2500 {
         step(&mut run, &mut model, &mut random);
     }
-    let image = files.files.borrow().clone();
+    drop(run);
     let retention = [Retention { stream: 5, age: Duration::from_secs(1 << 30), bytes: 1 << 40 }];
     for changes in 0..400 {
-        let files = Memory { files: Rc::new(RefCell::new(image.clone())), left: Rc::new(Cell::new(None)) };
+        let files = files.copy();
         let (mut run, _) = Run::start(&files).expect("readable");
         files.left.set(Some(changes));
         let folded = run.keeper.checkpoint(&mut |_, each| each(5));
@@ -387,6 +426,63 @@ fn a_disk_that_fails_at_any_moment_costs_nothing_that_was_there() {
         }
     }
     panic!("it never came to its end");
+}
+
+/// Files that hold a checkpoint and much behind it, and what all of it adds up to.
+fn two_thirds_folded(seed: u64) -> (Memory, Model) {
+    let (mut model, mut random, files) = (Model::default(), SplitMix64::new(seed), Memory::default());
+    let (mut run, _) = Run::start(&files).expect("readable");
+    for _ in 0..2000 {
+        step(&mut run, &mut model, &mut random);
+    }
+    run.keeper.checkpoint(&mut |_, _| ()).expect("room");
+    for _ in 0..1000 {
+        step(&mut run, &mut model, &mut random);
+    }
+    (files, model)
+}
+
+/// Changes that a checkpoint of these files makes.
+fn changes_of_checkpoint(files: &Memory) -> usize {
+    let files = files.copy();
+    let (mut run, _) = Run::start(&files).expect("readable");
+    files.left.set(Some(1000));
+    run.keeper.checkpoint(&mut |_, _| ()).expect("room");
+    1000 - files.left.get().expect("set")
+}
+
+#[test]
+fn a_checkpoint_that_a_manifest_may_name_is_never_written_over() {
+    let (files, model) = two_thirds_folded(78);
+    let count = changes_of_checkpoint(&files);
+    for first in count.saturating_sub(8)..count {
+        for second in (0..count + 8).step_by(3) {
+            let what = format!("{first} changes, then {second}, of {count}");
+            let (files, mut model, mut random) = (files.copy(), model.clone(), SplitMix64::new(first as u64));
+            let (mut run, _) = Run::start(&files).expect("readable");
+            files.left.set(Some(first));
+            let done = run.keeper.checkpoint(&mut |_, _| ()).is_ok();
+            files.left.set(None);
+            // The second has other things to say.
+            let unfolded = run.keeper.unfolded_bytes();
+            while run.keeper.unfolded_bytes() <= unfolded {
+                step(&mut run, &mut model, &mut random);
+            }
+            files.left.set(Some(second));
+            let done_again = run.keeper.checkpoint(&mut |_, _| ()).is_ok();
+            assert!(!done || first + 3 > count, "{what}");
+            drop(run);
+            files.left.set(None);
+            agrees(&files, &model, &what);
+            files.cut_power();
+            agrees(&files, &model, &format!("{what}, and the power cut"));
+            // Neither attempt leaves anything for ever.
+            let (mut run, _) = Run::start(&files).expect("readable");
+            run.keeper.checkpoint(&mut |_, _| ()).expect("room");
+            let checkpoints = files.list().expect("memory").into_iter().filter(|name| name.ends_with(".ckp")).count();
+            assert_eq!(checkpoints, 1, "{what}: {done_again}");
+        }
+    }
 }
 
 #[test]
@@ -453,13 +549,15 @@ fn damage_is_counted_and_costs_itself() {
     run.keeper.checkpoint(&mut |_, _| ()).expect("room");
     let mut copies = 0;
     for name in files.list().expect("memory") {
-        let bytes = files.files.borrow()[&name].clone();
+        let bytes = files.bytes(&name);
         for part in 1..8 {
             let at = bytes.len() * part / 8;
             if bytes[at] == 0 || at < HEADER_BYTES {
                 continue;
             }
-            files.files.borrow_mut().get_mut(&name).expect("there")[at] ^= 4;
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 4;
+            files.put(&name, &damaged);
             match Keeper::recover(files.clone(), LIMITS) {
                 Ok((keeper, mut recovered)) => {
                     for lane in 0..64 {
@@ -472,7 +570,7 @@ fn damage_is_counted_and_costs_itself() {
                 }
                 Err(fault) => panic!("{name} at {at}: {fault}"),
             }
-            files.files.borrow_mut().insert(name.clone(), bytes.clone());
+            files.put(&name, &bytes);
         }
     }
     assert!(copies > 3, "{copies}");
