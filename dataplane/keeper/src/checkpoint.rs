@@ -184,6 +184,8 @@ impl<F: Files> Keeper<F> {
     /// # Errors
     /// The host's; it is tried again before the next checkpoint.
     pub fn tidy(&mut self) -> Result<(), Fault> {
+        // A power loss could bring back the manifest before, with the checkpoint that it names.
+        self.files.sync_directory()?;
         let on_disk = manifest::read(&self.files, &self.files.list()?)?;
         self.remove_stale(on_disk.generation)?;
         self.settled = true;

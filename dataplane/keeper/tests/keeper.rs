@@ -486,6 +486,37 @@ fn a_checkpoint_that_a_manifest_may_name_is_never_written_over() {
 }
 
 #[test]
+fn nothing_goes_before_what_replaces_it_is_stored() {
+    let (files, model) = two_thirds_folded(79);
+    let count = changes_of_checkpoint(&files);
+    let mut renamed = 0;
+    for changes in count.saturating_sub(8)..count {
+        for (tidies, then) in [true, false].into_iter().flat_map(|tidies| (0..4).map(move |then| (tidies, then))) {
+            let files = files.copy();
+            let (mut run, _) = Run::start(&files).expect("readable");
+            let before = files.bytes("manifest");
+            files.left.set(Some(changes));
+            let failed = run.keeper.checkpoint(&mut |_, _| ()).is_err();
+            files.left.set(None);
+            renamed += usize::from(failed && files.bytes("manifest") != before);
+            // The process ends here; the next one sees what the former had renamed, stored or not.
+            drop(run);
+            let (mut keeper, _) = Keeper::recover(files.clone(), LIMITS).expect("readable");
+            files.left.set(Some(then));
+            if tidies {
+                let _done = keeper.tidy();
+            } else {
+                let _done = keeper.retain(&[], UnixMicros(u64::MAX));
+            }
+            files.left.set(None);
+            files.cut_power();
+            agrees(&files, &model, &format!("{changes} changes of {count}, tidies: {tidies}, then {then}"));
+        }
+    }
+    assert!(renamed > 0, "it was met between the rename and the sync");
+}
+
+#[test]
 fn retention_keeps_what_a_stream_wants_and_nothing_else() {
     let files = Memory::default();
     let mut model = Model::default();
