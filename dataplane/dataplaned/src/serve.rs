@@ -176,8 +176,8 @@ fn open_journal(arguments: &Arguments) -> Result<(Keeper<Directory>, Recovered),
         reserve_bytes: arguments.journal_reserve_mib << 20,
     };
     let (mut keeper, recovered) = Keeper::recover(files, limits).map_err(|fault| journal_fault(arguments, &fault))?;
-    if let Err(fault) = keeper.tidy() {
-        tracing::warn!(%fault, "what is stale in the journal could not be removed");
+    if let Err(fault) = keeper.begin() {
+        tracing::warn!(%fault, "the journal could not be made ready; it is tried again before it is made shorter");
     }
     Ok((keeper, recovered))
 }

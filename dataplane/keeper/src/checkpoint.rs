@@ -125,6 +125,7 @@ impl<F: Files> Keeper<F> {
     /// # Errors
     /// The host's; then the former checkpoint counts, and all is tried again next time.
     pub fn checkpoint(&mut self, streams: &mut Covering<'_>) -> Result<u64, Fault> {
+        self.mark_epoch()?;
         if !self.settled {
             self.tidy()?;
         }
@@ -178,12 +179,8 @@ impl<F: Files> Keeper<F> {
         Ok(())
     }
 
-    /// Removes what was left half done, by this run or an earlier one: checkpoints that no manifest names. Call it once
-    /// recovery has succeeded.
-    ///
-    /// # Errors
-    /// The host's; it is tried again before the next checkpoint.
-    pub fn tidy(&mut self) -> Result<(), Fault> {
+    /// Removes what was left half done, by this run or an earlier one: checkpoints that no manifest names.
+    pub(crate) fn tidy(&mut self) -> Result<(), Fault> {
         // A power loss could bring back the manifest before, with the checkpoint that it names.
         self.files.sync_directory()?;
         let on_disk = manifest::read(&self.files, &self.files.list()?)?;

@@ -6,10 +6,12 @@
 //!
 //! ```text
 //!   EEEEE-LL-NNNNNNNNNN.seg    written by shards ── ended ──▶ folded, lane by lane ──▶ state-GGGGGGGGGG.ckp
+//!   epoch-EEEEE                the last run's number, so that the next has another
 //!   manifest                   which checkpoint counts, and which segments it stands for; replaced by rename
 //! ```
 
 mod checkpoint;
+mod epoch;
 mod fold;
 mod history;
 mod manifest;
@@ -110,6 +112,10 @@ pub struct Keeper<F> {
     pub(crate) catalog: Catalog,
     /// Segments that the checkpoint stands for, with what streams have in them.
     pub(crate) covered: BTreeMap<SegmentName, Usage>,
+    /// Of this run.
+    pub(crate) epoch: u16,
+    /// No later run can be given it.
+    pub(crate) epoch_marked: bool,
     /// Of the checkpoint that counts.
     pub(crate) generation: u64,
     /// The greatest that a checkpoint's file was ever given. No number is given twice: a manifest whose rename was said to

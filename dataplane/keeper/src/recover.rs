@@ -7,6 +7,7 @@
 //! ```
 
 use crate::checkpoint::{self, fill};
+use crate::epoch;
 use crate::fold::{Fold, Globals};
 use crate::manifest;
 use crate::{Fault, Keeper, Limits};
@@ -56,6 +57,8 @@ impl<F: Files> Keeper<F> {
             files,
             limits,
             catalog: Catalog::default(),
+            epoch: 0,
+            epoch_marked: false,
             covered: BTreeMap::new(),
             generation: manifest.generation,
             last_generation: generations.fold(manifest.generation, u64::max),
@@ -64,7 +67,7 @@ impl<F: Files> Keeper<F> {
             globals: Globals::default(),
             ended: Vec::new(),
         };
-        let mut last_epoch = 0;
+        let mut last_epoch = epoch::last(&names);
         for (info, usage) in manifest.segments {
             last_epoch = last_epoch.max(info.name.epoch);
             if names.iter().any(|name| SegmentName::parse(name) == Some(info.name)) {
@@ -73,8 +76,7 @@ impl<F: Files> Keeper<F> {
             }
         }
         keeper.find_segments(&names, &mut counts)?;
-        let epoch = last_epoch.max(keeper.catalog.last_epoch().unwrap_or(0));
-        let epoch = epoch.checked_add(1).ok_or(Fault::EpochsUsedUp)?;
+        keeper.epoch = last_epoch.checked_add(1).ok_or(Fault::EpochsUsedUp)?;
         let (globals, lost) =
             if keeper.generation == 0 { Default::default() } else { keeper.globals_of_checkpoint()? };
         counts.corrupt += lost;
@@ -83,6 +85,7 @@ impl<F: Files> Keeper<F> {
         counts.gaps = keeper.catalog.gaps().count() as u64;
         counts.segments = keeper.catalog.iter().count() as u64;
         counts.unknown = fold.unknown_count;
+        let epoch = keeper.epoch;
         Ok((keeper, Recovered { epoch, counts, fold }))
     }
 

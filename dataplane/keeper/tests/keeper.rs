@@ -160,7 +160,7 @@ impl Run {
     /// Begins a run on what is there.
     fn start(files: &Memory) -> Result<(Self, Recovered), Fault> {
         let (mut keeper, recovered) = Keeper::recover(files.clone(), LIMITS)?;
-        keeper.tidy()?;
+        keeper.begin()?;
         let clock = 1_700_000_000_000_000 + u64::from(recovered.epoch) * 1_000_000_000;
         let log = Log::new(LOG, recovered.epoch, 0);
         Ok((Self { keeper, log, files: files.clone(), clock }, recovered))
@@ -491,7 +491,7 @@ fn nothing_goes_before_what_replaces_it_is_stored() {
     let count = changes_of_checkpoint(&files);
     let mut renamed = 0;
     for changes in count.saturating_sub(8)..count {
-        for (tidies, then) in [true, false].into_iter().flat_map(|tidies| (0..4).map(move |then| (tidies, then))) {
+        for (tidies, then) in [true, false].into_iter().flat_map(|tidies| (0..6).map(move |then| (tidies, then))) {
             let files = files.copy();
             let (mut run, _) = Run::start(&files).expect("readable");
             let before = files.bytes("manifest");
@@ -504,7 +504,7 @@ fn nothing_goes_before_what_replaces_it_is_stored() {
             let (mut keeper, _) = Keeper::recover(files.clone(), LIMITS).expect("readable");
             files.left.set(Some(then));
             if tidies {
-                let _done = keeper.tidy();
+                let _done = keeper.begin();
             } else {
                 let _done = keeper.retain(&[], UnixMicros(u64::MAX));
             }
@@ -541,6 +541,40 @@ fn retention_keeps_what_a_stream_wants_and_nothing_else() {
     // The next run is another epoch all the same.
     let (_, recovered) = Run::start(&files).expect("readable");
     assert_eq!(recovered.epoch, 2);
+}
+
+#[test]
+fn no_epoch_is_given_twice() {
+    let (files, _) = two_thirds_folded(80);
+    let mut last = 1;
+    // A disk without room for a segment, while retention takes what earlier runs have written.
+    files.used.set(DISK_BYTES);
+    for _ in 0..3 {
+        let (mut run, recovered) = Run::start(&files).expect("readable");
+        assert_eq!(recovered.epoch, last + 1);
+        last = recovered.epoch;
+        let wanted = run.log.wants().expect("a segment");
+        assert!(matches!(run.keeper.make(wanted, UnixMicros(1)), Err(Fault::Full)));
+        run.keeper.checkpoint(&mut |_, _| ()).expect("room");
+        run.keeper.retain(&[], UnixMicros(u64::MAX)).expect("done");
+        assert_eq!(run.keeper.catalog().iter().count(), 0);
+    }
+    // A run that could not even say so at first, but before it removes anything.
+    files.left.set(Some(0));
+    let (mut keeper, recovered) = Keeper::recover(files.clone(), LIMITS).expect("readable");
+    assert!(keeper.begin().is_err());
+    files.left.set(None);
+    keeper.checkpoint(&mut |_, _| ()).expect("room");
+    files.cut_power();
+    let (_, after) = Run::start(&files).expect("readable");
+    assert_eq!((recovered.epoch, after.epoch), (last + 1, last + 2));
+    // One whose only segment cannot be read.
+    files.used.set(0);
+    files.clone().write_at("00077-00-0000000000.seg", 0, b"damaged").expect("room");
+    let (_, recovered) = Run::start(&files).expect("readable");
+    assert_eq!((recovered.epoch, recovered.counts.foreign), (78, 1));
+    let marks = files.list().expect("memory").into_iter().filter(|name| name.starts_with("epoch-")).count();
+    assert_eq!(marks, 1);
 }
 
 #[test]
@@ -583,7 +617,7 @@ fn damage_is_counted_and_costs_itself() {
         let bytes = files.bytes(&name);
         for part in 1..8 {
             let at = bytes.len() * part / 8;
-            if bytes[at] == 0 || at < HEADER_BYTES {
+            if bytes.get(at).is_none_or(|byte| *byte == 0) || at < HEADER_BYTES {
                 continue;
             }
             let mut damaged = bytes.clone();
