@@ -13,12 +13,12 @@ use crate::fold::{Fold, Globals, place};
 use crate::manifest::{self, Manifest};
 use crate::{Fault, Keeper, PIECE_BYTES, Usage};
 use base::{Eui64, UnixMicros};
-use event::Event;
+use event::{Event, Kind as EventKind};
 use files::Files;
 use journal::{
     CURSOR_BYTES_MAX, CursorBody, Kind, LANE_COUNT, Part, Position, RECORD_BYTES_MAX, Record, Scan, SegmentInfo, Step,
 };
-use session::body::{BODY_BYTES_MAX, UplinkBody};
+use session::body::{BODY_BYTES_MAX, PutBackBody, UplinkBody};
 use session::{Advance, DeviceState, KeptDownlink, SessionRecord};
 use std::collections::BTreeMap;
 use std::io;
@@ -103,6 +103,13 @@ fn put_globals<F: Files>(to: &mut Writer<'_, F>, globals: &Globals) -> io::Resul
     for letter in globals.letters.values() {
         to.put(&record(Kind::DeadLetter, letter.lane, letter.tenant, letter.at, &letter.body))?;
     }
+    for (key, back) in &globals.put_back {
+        let event = Event::new(EventKind::Uplink, back.at);
+        let body = PutBackBody { stream: key.stream, position: key.position, group: &key.group, event };
+        let mut bytes = [0; BODY_BYTES_MAX];
+        let count = body.write(&mut bytes);
+        to.put(&record(Kind::PutBack, 0, 0, back.at, &bytes[..count]))?;
+    }
     for (lane, event) in globals.owed.values() {
         let Ok(event) = Event::parse(event) else { continue };
         let advance =
@@ -137,13 +144,15 @@ impl<F: Files> Keeper<F> {
         for name in &ended {
             let mut usage = Usage::new();
             if let Some(part) = self.catalog.part(*name) {
-                corrupt_count += self.scan(&part, |_, record| {
-                    fold.take(record);
+                corrupt_count += self.scan(&part, |position, record| {
+                    fold.take(position, record);
                     use_of(record, streams, &mut usage);
                 })?;
             }
             covered.insert(*name, usage);
         }
+        // All of earlier epochs is folded by now: whose dead letter was not met has none.
+        fold.globals.put_back.retain(|_, back| back.epoch == self.epoch);
         let generation = self.last_generation + 1;
         let file = name(generation);
         self.last_generation = generation;
@@ -258,7 +267,7 @@ impl<F: Files> Keeper<F> {
 
     pub(crate) fn globals_of_checkpoint(&self) -> io::Result<(Globals, u64)> {
         let mut fold = Fold::new(Globals::default());
-        let lost = self.section(GLOBALS, |record| fold.take(record))?;
+        let lost = self.section(GLOBALS, |record| fold.take(place(0), record))?;
         Ok((fold.globals, lost))
     }
 

@@ -77,6 +77,13 @@ pub struct DeadLetter {
     pub body: Vec<u8>,
 }
 
+/// When a dead letter was put back, and in which epoch that was met.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PutBack {
+    pub(crate) at: UnixMicros,
+    pub(crate) epoch: u16,
+}
+
 /// What belongs to no device.
 #[derive(Clone, Debug, Default)]
 pub struct Globals {
@@ -84,6 +91,8 @@ pub struct Globals {
     pub cursors: BTreeMap<(u32, Vec<u8>), Cursors>,
     /// Dead letters that were not put back.
     pub letters: BTreeMap<LetterKey, DeadLetter>,
+    /// What was put back and whose dead letter has not been met: it stands in another log, of which less was folded.
+    pub(crate) put_back: BTreeMap<LetterKey, PutBack>,
     /// Uplinks whose best copy was promised to a durable stream and is not in the journal: lane and event.
     pub owed: BTreeMap<(Eui64, u32, u32), (u8, Vec<u8>)>,
 }
@@ -108,13 +117,13 @@ impl Fold {
     }
 
     /// Takes the next record of its lane.
-    pub(crate) fn take(&mut self, record: &Record<'_>) {
-        if self.understand(record).is_none() {
+    pub(crate) fn take(&mut self, position: Position, record: &Record<'_>) {
+        if self.understand(position, record).is_none() {
             self.unknown_count += 1;
         }
     }
 
-    fn understand(&mut self, record: &Record<'_>) -> Option<()> {
+    fn understand(&mut self, position: Position, record: &Record<'_>) -> Option<()> {
         let (lane, body) = (record.lane, record.body);
         match record.kind {
             Kind::Mark => {}
@@ -163,13 +172,23 @@ impl Fold {
                 let letter = DeadLetterBody::parse(body)?;
                 let (stream, position) = (letter.stream, letter.position);
                 let key = LetterKey { stream, group: letter.group.into(), position };
-                let letter = DeadLetter { at: record.at, lane, tenant: record.tenant, body: body.to_vec() };
-                self.globals.letters.insert(key, letter);
+                // One that is given up again after it was put back is a letter again.
+                if self.globals.put_back.remove(&key).is_none_or(|back| back.at < record.at) {
+                    let letter = DeadLetter { at: record.at, lane, tenant: record.tenant, body: body.to_vec() };
+                    self.globals.letters.insert(key, letter);
+                }
             }
             Kind::PutBack => {
                 let back = PutBackBody::parse(body)?;
                 let key = LetterKey { stream: back.stream, group: back.group.into(), position: back.position };
-                self.globals.letters.remove(&key);
+                match self.globals.letters.get(&key) {
+                    None => {
+                        let back = PutBack { at: record.at, epoch: position.epoch() };
+                        self.globals.put_back.insert(key, back);
+                    }
+                    Some(letter) if letter.at <= record.at => drop(self.globals.letters.remove(&key)),
+                    Some(_) => {}
+                }
             }
             Kind::Unknown(_) => return None,
         }

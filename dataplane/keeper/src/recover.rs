@@ -123,9 +123,9 @@ impl<F: Files> Keeper<F> {
         for name in &rest {
             let Some(part) = self.catalog.part(*name) else { continue };
             let mut records = 0;
-            counts.corrupt += self.scan(&part, |_, record| {
+            counts.corrupt += self.scan(&part, |position, record| {
                 records += 1;
-                fold.take(record);
+                fold.take(position, record);
             })?;
             counts.records += records;
         }
@@ -162,7 +162,7 @@ impl<F: Files> Keeper<F> {
         let mut fold = Fold::new(self.globals.clone());
         for name in self.catalog.iter().map(|info| info.name).filter(|name| !self.covered.contains_key(name)) {
             if let Some(part) = self.catalog.part(name) {
-                self.scan(&part, |_, record| fold.take(record))?;
+                self.scan(&part, |position, record| fold.take(position, record))?;
             }
         }
         Ok(fold.globals)

@@ -577,6 +577,62 @@ fn no_epoch_is_given_twice() {
     assert_eq!(marks, 1);
 }
 
+/// What a shard might say of a dead letter, when its clock shows `at`.
+fn letter(log: &mut Run, kind: Kind, at: u64) {
+    let event = Event { payload: b"dead", ..Event::new(EventKind::Uplink, UnixMicros(1)) };
+    let (stream, position, group) = (5, 88, "g");
+    let mut body = [0; BODY_BYTES_MAX];
+    let count = match kind {
+        Kind::PutBack => PutBackBody { stream, position, group, event }.write(&mut body),
+        _ => DeadLetterBody { stream, position, attempts: 5, reason: DeadReason::Refused, group, event }.write(&mut body),
+    };
+    log.clock = at;
+    log.append(kind, 3, &body[..count]);
+}
+
+/// Fills the segment in use, so that it ends.
+fn seal(run: &mut Run) {
+    let unfolded = run.keeper.unfolded_bytes();
+    while run.keeper.unfolded_bytes() == unfolded {
+        run.append(Kind::Removed, 1, &[0; 8]);
+    }
+}
+
+#[test]
+fn what_was_put_back_stays_so_whichever_log_is_folded_first() {
+    use Kind::{DeadLetter as Dead, PutBack as Back};
+    // By log: what it says, and when. The logs are folded in this order, at once or one by one.
+    let check = |logs: [&[(Kind, u64)]; 2], expected: usize, what: &str| {
+        for folds in [false, true] {
+            let files = Memory::default();
+            let (mut run, recovered) = Run::start(&files).expect("readable");
+            for (log, said) in logs.iter().enumerate() {
+                run.log = Log::new(LOG, recovered.epoch, log as u8);
+                for (kind, at) in *said {
+                    letter(&mut run, *kind, *at);
+                }
+                seal(&mut run);
+                if folds {
+                    run.keeper.checkpoint(&mut |_, _| ()).expect("room");
+                }
+            }
+            let now = run.keeper.globals_now().expect("readable");
+            assert_eq!(now.letters.len(), expected, "{what}, folds: {folds}");
+            drop(run);
+            for start in 0..3 {
+                let (mut run, recovered) = Run::start(&files).expect("readable");
+                assert_eq!(recovered.globals().letters.len(), expected, "{what}, folds: {folds}, start {start}");
+                run.keeper.checkpoint(&mut |_, _| ()).expect("room");
+            }
+        }
+    };
+    check([&[(Back, 20)], &[(Dead, 10)]], 0, "in another log");
+    check([&[(Dead, 10), (Back, 20)], &[]], 0, "in its own");
+    check([&[(Back, 20)], &[(Dead, 10), (Dead, 30)]], 1, "given up again later");
+    check([&[(Dead, 30)], &[(Back, 20)]], 1, "given up again before the word of it came");
+    check([&[(Back, 20), (Back, 21)], &[(Dead, 10)]], 0, "twice");
+}
+
 #[test]
 fn history_is_paged_and_by_time() {
     let files = Memory::default();
