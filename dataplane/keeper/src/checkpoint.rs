@@ -9,17 +9,16 @@
 //!                          records as in a segment, their positions offsets in this file: each is checked by its crc
 //! ```
 
-use crate::fold::{Fold, Globals, place};
+use crate::fold::{Deltas, Fold, Globals, place};
 use crate::manifest::{self, Manifest};
+use crate::section::{Lane, Section};
 use crate::{Fault, Keeper, PIECE_BYTES, Usage};
 use base::{Eui64, UnixMicros};
 use event::{Event, Kind as EventKind};
 use files::Files;
-use journal::{
-    CURSOR_BYTES_MAX, CursorBody, Kind, LANE_COUNT, Part, Position, RECORD_BYTES_MAX, Record, Scan, SegmentInfo, Step,
-};
+use journal::{CURSOR_BYTES_MAX, CursorBody, Kind, LANE_COUNT, Part, Position, Record, Scan, SegmentInfo, Step};
 use session::body::{BODY_BYTES_MAX, PutBackBody, UplinkBody};
-use session::{Advance, DeviceState, KeptDownlink, SessionRecord};
+use session::{Advance, DeviceState};
 use std::collections::BTreeMap;
 use std::io;
 
@@ -47,32 +46,33 @@ pub(crate) fn generation_of(name: &str) -> Option<u64> {
 }
 
 /// Writes records one behind the other.
-struct Writer<'a, F> {
-    files: &'a mut F,
+struct Writer<'a> {
     name: &'a str,
     /// Of the buffer's first byte.
     at: u64,
     buffer: Vec<u8>,
 }
 
-impl<F: Files> Writer<'_, F> {
+impl<'a> Writer<'a> {
+    const fn new(name: &'a str) -> Self {
+        Self { name, at: 0, buffer: Vec::new() }
+    }
+
     fn offset(&self) -> u64 {
         self.at + self.buffer.len() as u64
     }
 
-    fn put(&mut self, record: &Record<'_>) -> io::Result<()> {
+    fn put<F: Files>(&mut self, files: &mut F, record: &Record<'_>) -> io::Result<()> {
         let (position, start) = (place(self.offset()), self.buffer.len());
         self.buffer.resize(start + record.encoded_bytes(), 0);
         record.write(position, &mut self.buffer[start..]).expect("room was made");
-        if self.buffer.len() >= PIECE_BYTES { self.flush() } else { Ok(()) }
+        if self.buffer.len() >= PIECE_BYTES { self.flush(files) } else { Ok(()) }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        if !self.buffer.is_empty() {
-            self.files.write_at(self.name, self.at, &self.buffer)?;
-            self.at += self.buffer.len() as u64;
-            self.buffer.clear();
-        }
+    fn flush<F: Files>(&mut self, files: &mut F) -> io::Result<()> {
+        files.write_at(self.name, self.at, &self.buffer)?;
+        self.at += self.buffer.len() as u64;
+        self.buffer.clear();
         Ok(())
     }
 }
@@ -81,34 +81,34 @@ const fn record(kind: Kind, lane: u8, tenant: u32, at: UnixMicros, body: &[u8]) 
     Record { kind, lane, key: 0, tenant, at, body }
 }
 
-fn put_state<F: Files>(to: &mut Writer<'_, F>, lane: u8, state: &DeviceState) -> io::Result<()> {
+fn put_state<F: Files>(to: &mut Writer<'_>, files: &mut F, lane: u8, state: &DeviceState) -> io::Result<()> {
     if let Some(device) = &state.record {
-        to.put(&record(Kind::Device, lane, 0, UnixMicros(0), &device.to_wire()))?;
+        to.put(files, &record(Kind::Device, lane, 0, UnixMicros(0), &device.to_wire()))?;
     }
     for downlink in &state.queue {
-        to.put(&record(Kind::Queued, lane, 0, UnixMicros(0), downlink))?;
+        to.put(files, &record(Kind::Queued, lane, 0, UnixMicros(0), downlink))?;
     }
     Ok(())
 }
 
-fn put_globals<F: Files>(to: &mut Writer<'_, F>, globals: &Globals) -> io::Result<()> {
+fn put_globals<F: Files>(to: &mut Writer<'_>, files: &mut F, globals: &Globals) -> io::Result<()> {
     for ((stream, group), cursors) in &globals.cursors {
         for cursor in cursors.iter() {
             let mut bytes = [0; CURSOR_BYTES_MAX];
             let body = CursorBody { stream: *stream, group, cursor };
             let count = body.write(&mut bytes).expect("it was a cursor when it was read");
-            to.put(&record(Kind::Cursor, 0, 0, UnixMicros(0), &bytes[..count]))?;
+            to.put(files, &record(Kind::Cursor, 0, 0, UnixMicros(0), &bytes[..count]))?;
         }
     }
     for letter in globals.letters.values() {
-        to.put(&record(Kind::DeadLetter, letter.lane, letter.tenant, letter.at, &letter.body))?;
+        to.put(files, &record(Kind::DeadLetter, letter.lane, letter.tenant, letter.at, &letter.body))?;
     }
     for (key, back) in &globals.put_back {
         let event = Event::new(EventKind::Uplink, back.at);
         let body = PutBackBody { stream: key.stream, position: key.position, group: &key.group, event };
         let mut bytes = [0; BODY_BYTES_MAX];
         let count = body.write(&mut bytes);
-        to.put(&record(Kind::PutBack, 0, 0, back.at, &bytes[..count]))?;
+        to.put(files, &record(Kind::PutBack, 0, 0, back.at, &bytes[..count]))?;
     }
     for (lane, event) in globals.owed.values() {
         let Ok(event) = Event::parse(event) else { continue };
@@ -117,7 +117,7 @@ fn put_globals<F: Files>(to: &mut Writer<'_, F>, globals: &Globals) -> io::Resul
         let (at, tenant) = (event.at, event.tenant);
         let mut bytes = [0; BODY_BYTES_MAX];
         let count = UplinkBody { advance, event: Some(event), owes_best: true }.write(&mut bytes);
-        to.put(&record(Kind::Uplink, *lane, tenant, at, &bytes[..count]))?;
+        to.put(files, &record(Kind::Uplink, *lane, tenant, at, &bytes[..count]))?;
     }
     Ok(())
 }
@@ -201,28 +201,20 @@ impl<F: Files> Keeper<F> {
     fn write_checkpoint(&mut self, file: &str, fold: &mut Fold) -> io::Result<(Sections, u64)> {
         let mut sections = Sections::default();
         let mut lost = 0;
-        let mut at = 0;
-        for lane in 0..LANE_COUNT {
-            let (mut states, corrupt) = self.states(lane)?;
-            lost += corrupt;
-            for (dev_eui, delta) in fold.lanes[usize::from(lane)].drain() {
-                delta.onto(states.entry(dev_eui).or_default());
+        let mut writer = Writer::new(file);
+        for (lane, deltas) in (0..LANE_COUNT).zip(&mut fold.lanes) {
+            let start = writer.offset();
+            let mut devices = self.lane(lane, std::mem::take(deltas));
+            while let Some(state) = devices.next(&self.files)? {
+                put_state(&mut writer, &mut self.files, lane, &state)?;
             }
-            let mut writer = Writer { files: &mut self.files, name: file, at, buffer: Vec::new() };
-            for state in states.values() {
-                put_state(&mut writer, lane, state)?;
-            }
-            writer.flush()?;
-            sections.0[usize::from(lane)] = (at, writer.at);
-            at = writer.at;
+            lost += devices.lost();
+            sections.0[usize::from(lane)] = (start, writer.offset());
         }
-        let mut writer = Writer { files: &mut self.files, name: file, at, buffer: Vec::new() };
-        put_globals(&mut writer, &fold.globals)?;
-        writer.flush()?;
-        sections.0[GLOBALS] = (at, writer.at);
-        if writer.at == 0 {
-            self.files.write_at(file, 0, &[])?;
-        }
+        let start = writer.offset();
+        put_globals(&mut writer, &mut self.files, &fold.globals)?;
+        sections.0[GLOBALS] = (start, writer.offset());
+        writer.flush(&mut self.files)?;
         self.files.sync(file)?;
         self.files.sync_directory()?;
         Ok((sections, lost))
@@ -246,70 +238,20 @@ impl<F: Files> Keeper<F> {
         self.files.rename(manifest::NEW_NAME, manifest::NAME)
     }
 
-    /// The states of one lane, as the checkpoint has them, and how many of its records could not be read.
-    pub(crate) fn states(&self, lane: u8) -> io::Result<(BTreeMap<Eui64, DeviceState>, u64)> {
-        let mut states: BTreeMap<Eui64, DeviceState> = BTreeMap::new();
-        let lost = self.section(usize::from(lane), |record| match record.kind {
-            Kind::Device => {
-                if let Some(device) = record.body.try_into().ok().and_then(|wire| SessionRecord::from_wire(wire).ok()) {
-                    states.entry(device.dev_eui).or_default().replace(device);
-                }
-            }
-            Kind::Queued => {
-                if let Some(downlink) = KeptDownlink::parse(record.body) {
-                    states.entry(downlink.dev_eui).or_default().queued(&downlink);
-                }
-            }
-            _ => {}
-        })?;
-        Ok((states, lost))
+    /// The devices of one lane, as the checkpoint has them, changed by `deltas`.
+    pub(crate) fn lane(&self, lane: u8, deltas: Deltas) -> Lane {
+        Lane::new(self.section(usize::from(lane)), deltas)
     }
 
     pub(crate) fn globals_of_checkpoint(&self) -> io::Result<(Globals, u64)> {
-        let mut fold = Fold::new(Globals::default());
-        let lost = self.section(GLOBALS, |record| fold.take(place(0), record))?;
-        Ok((fold.globals, lost))
+        let mut fold = Fold::of_globals(Globals::default());
+        let mut section = self.section(GLOBALS);
+        while section.next(&self.files, |record| fold.take(place(0), record))?.is_some() {}
+        Ok((fold.globals, section.lost))
     }
 
-    /// Calls `each` with every record of a section; says how many could not be read. A damaged one costs itself.
-    fn section(&self, section: usize, mut each: impl FnMut(&Record<'_>)) -> io::Result<u64> {
-        let (start, end) = self.sections.0[section];
-        let file = name(self.generation);
-        let mut lost = 0;
-        let mut at = start;
-        let mut buffer: Vec<u8> = Vec::new();
-        let mut begin = 0;
-        while at < end {
-            let have = buffer.len() - begin;
-            let left = (end - at) as usize;
-            if have < RECORD_BYTES_MAX.min(left) {
-                buffer.drain(..begin);
-                begin = 0;
-                let want = PIECE_BYTES.min(left - have);
-                buffer.resize(have + want, 0);
-                let count = fill(&self.files, &file, at + have as u64, &mut buffer[have..])?;
-                buffer.truncate(have + count);
-            }
-            match Record::parse(place(at), &buffer[begin..]) {
-                Ok((record, count)) => {
-                    each(&record);
-                    begin += count;
-                    at += count as u64;
-                }
-                Err(_) => {
-                    // Behind a damaged record the next one is found by its crc, which holds for its place alone.
-                    lost += 1;
-                    loop {
-                        begin += 8;
-                        at += 8;
-                        if at >= end || begin >= buffer.len() || Record::parse(place(at), &buffer[begin..]).is_ok() {
-                            break;
-                        }
-                    }
-                }
-            }
-        }
-        Ok(lost)
+    fn section(&self, section: usize) -> Section {
+        Section::new(name(self.generation), self.sections.0[section])
     }
 
     /// Calls `each` with every record of a part and its position; says how many stretches could not be read.
@@ -374,16 +316,4 @@ pub(crate) fn use_of(record: &Record<'_>, streams: &mut Covering<'_>, usage: &mu
             used.messages += 1;
         });
     }
-}
-
-/// Reads as much as there is, up to all of `target`.
-pub(crate) fn fill<F: Files>(files: &F, name: &str, offset: u64, target: &mut [u8]) -> io::Result<usize> {
-    let mut count = 0;
-    while count < target.len() {
-        match files.read_at(name, offset + count as u64, &mut target[count..])? {
-            0 => break,
-            more => count += more,
-        }
-    }
-    Ok(count)
 }

@@ -1,8 +1,8 @@
 //! The keeper: everything about the journal that may block.
 //!
 //! Owns the files of the journal but for the bytes that shards write: it makes segments ahead, folds those that have ended
-//! into a checkpoint, removes what nobody wants, and finds it all again at start. No thread, no clock: the dataplane's
-//! keeper thread and the simulator call the same functions.
+//! into a checkpoint, removes what nobody wants, and finds it all again at start. No clock, and no thread but those that
+//! read lanes side by side at start: the dataplane's keeper thread and the simulator call the same functions.
 //!
 //! ```text
 //!   EEEEE-LL-NNNNNNNNNN.seg    written by shards ── ended ──▶ folded, lane by lane ──▶ state-GGGGGGGGGG.ckp
@@ -17,6 +17,7 @@ mod history;
 mod manifest;
 mod recover;
 mod retain;
+mod section;
 
 pub use fold::{DeadLetter, Globals, LetterKey};
 pub use history::{Inspected, Page, Query};

@@ -10,7 +10,8 @@
 //!   crc32 of all before it
 //! ```
 
-use crate::checkpoint::{SECTION_COUNT, Sections, fill};
+use crate::checkpoint::{SECTION_COUNT, Sections};
+use crate::section::fill;
 use crate::{Fault, Usage, Used};
 use base::UnixMicros;
 use files::Files;

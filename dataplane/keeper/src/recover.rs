@@ -3,18 +3,23 @@
 //! Never writes; so a start that fails changes nothing, and can be tried again.
 //!
 //! ```text
-//!   manifest -> checkpoint -> segments behind it, once, in order -> deltas by lane -> states, one lane at a time
+//!   segments behind the checkpoint, once, in order -> what they change, by lane ─┐
+//!   manifest -> checkpoint, lane by lane, several side by side ──────────────────┴─▶ devices, one at a time
 //! ```
 
-use crate::checkpoint::{self, fill};
+use crate::checkpoint;
 use crate::epoch;
-use crate::fold::{Fold, Globals};
+use crate::fold::{Deltas, Fold, Globals};
 use crate::manifest;
+use crate::section::fill;
 use crate::{Fault, Keeper, Limits};
 use files::Files;
 use journal::{BadHeader, Catalog, HEADER_BYTES, Header, LANE_COUNT, SegmentInfo, SegmentName};
 use session::DeviceState;
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 /// What was found.
 #[derive(Debug)]
@@ -108,25 +113,31 @@ impl<F: Files> Keeper<F> {
         Ok(())
     }
 
-    /// Reads the segments behind the checkpoint: the last ones first learn how far they go, since that proves that the ones
-    /// before them are whole; then all of them, in order.
+    /// Reads the segments behind the checkpoint, in order. Before that the last one of each log that holds anything, since it
+    /// proves that the ones before it are whole.
     fn fold_rest(&mut self, counts: &mut Counts) -> Result<Fold, Fault> {
         let rest: Vec<SegmentName> =
             self.catalog.iter().map(|info| info.name).filter(|name| !self.covered.contains_key(name)).collect();
+        let mut proven = None;
         for name in rest.iter().rev() {
-            if let Some(part) = self.catalog.part(*name) {
+            let log = Some((name.epoch, name.log));
+            if let Some(part) = self.catalog.part(*name).filter(|_| proven != log) {
                 let (info, _, _) = self.scan_until(&part, |_, _| true)?;
                 self.catalog.insert(info);
+                proven = if info.holds_records() { log } else { proven };
             }
         }
         let mut fold = Fold::new(self.globals.clone());
         for name in &rest {
             let Some(part) = self.catalog.part(*name) else { continue };
             let mut records = 0;
-            counts.corrupt += self.scan(&part, |position, record| {
+            let (info, _, lost) = self.scan_until(&part, |position, record| {
                 records += 1;
                 fold.take(position, record);
+                true
             })?;
+            self.catalog.insert(info);
+            counts.corrupt += lost;
             counts.records += records;
         }
         self.ended = rest;
@@ -141,15 +152,54 @@ impl<F: Files> Keeper<F> {
         &self,
         recovered: &mut Recovered,
         lane: u8,
-        mut each: impl FnMut(DeviceState),
+        each: impl FnMut(DeviceState),
     ) -> Result<(), Fault> {
-        let (mut states, lost) = if self.generation == 0 { Default::default() } else { self.states(lane)? };
-        recovered.counts.corrupt += lost;
-        for (dev_eui, delta) in recovered.fold.lanes[usize::from(lane % LANE_COUNT)].drain() {
-            delta.onto(states.entry(dev_eui).or_default());
-        }
-        states.into_values().filter(|state| !state.is_empty()).for_each(&mut each);
+        let deltas = std::mem::take(&mut recovered.fold.lanes[usize::from(lane % LANE_COUNT)]);
+        recovered.counts.corrupt += self.read_lane(lane, deltas, each)?;
         Ok(())
+    }
+
+    /// Calls `each` with the state of every device, by as many threads as are asked for: each reads one lane at a time.
+    ///
+    /// # Errors
+    /// The host's; some devices were given then.
+    pub fn recover_lanes(
+        &self,
+        recovered: &mut Recovered,
+        thread_count: usize,
+        each: &(dyn Fn(DeviceState) + Sync),
+    ) -> Result<(), Fault>
+    where
+        F: Sync,
+    {
+        let lanes = std::mem::take(&mut recovered.fold.lanes);
+        let lanes = Mutex::new((0..LANE_COUNT).zip(lanes).collect::<Vec<_>>());
+        let next = || lanes.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let read = || {
+            let mut lost = 0;
+            while let Some((lane, deltas)) = next() {
+                lost += self.read_lane(lane, deltas, each)?;
+            }
+            Ok(lost)
+        };
+        let results: Vec<Result<u64, Fault>> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..thread_count.max(1)).map(|_| scope.spawn(read)).collect();
+            let join = |thread: thread::ScopedJoinHandle<'_, _>| thread.join();
+            threads.into_iter().map(join).map(|result| result.unwrap_or_else(|panic| resume_unwind(panic))).collect()
+        });
+        for lost in results {
+            recovered.counts.corrupt += lost?;
+        }
+        Ok(())
+    }
+
+    /// Says how many records could not be read.
+    fn read_lane(&self, lane: u8, deltas: Deltas, mut each: impl FnMut(DeviceState)) -> Result<u64, Fault> {
+        let mut devices = self.lane(lane, deltas);
+        while let Some(state) = devices.next(&self.files)? {
+            each(state);
+        }
+        Ok(devices.lost())
     }
 }
 
@@ -159,7 +209,7 @@ impl<F: Files> Keeper<F> {
     /// # Errors
     /// The host's.
     pub fn globals_now(&self) -> Result<Globals, Fault> {
-        let mut fold = Fold::new(self.globals.clone());
+        let mut fold = Fold::of_globals(self.globals.clone());
         for name in self.catalog.iter().map(|info| info.name).filter(|name| !self.covered.contains_key(name)) {
             if let Some(part) = self.catalog.part(name) {
                 self.scan(&part, |position, record| fold.take(position, record))?;

@@ -14,6 +14,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::rc::Rc;
+use std::sync::Mutex;
 
 const LIMITS: Limits = Limits { bytes_max: 0, reserve_bytes: 0 };
 const LOG: LogLimits = LogLimits { segment_bytes: 256 << 10, tail_bytes: 512 << 10, batch_bytes: 256 << 10 };
@@ -452,6 +453,30 @@ fn changes_of_checkpoint(files: &Memory) -> usize {
 }
 
 #[test]
+fn lanes_are_read_side_by_side() {
+    let (files, model) = two_thirds_folded(81);
+    let home = tempfile::tempdir().expect("a directory");
+    for name in files.list().expect("memory") {
+        std::fs::write(home.path().join(&name), files.bytes(&name)).expect("room");
+    }
+    for thread_count in [0, 1, 3, 100] {
+        let files = files::Directory::open(home.path()).expect("it is there");
+        let (keeper, mut recovered) = Keeper::recover(files, LIMITS).expect("readable");
+        let states = Mutex::new(Vec::new());
+        let each = |state| states.lock().expect("nobody panics").push(state);
+        keeper.recover_lanes(&mut recovered, thread_count, &each).expect("readable");
+        let mut states: Vec<DeviceState> = states.into_inner().expect("nobody panics");
+        let known: Vec<&DeviceState> = model.states.values().filter(|state| !state.is_empty()).collect();
+        states.sort_by_key(|state| match &state.record {
+            Some(record) => record.dev_eui,
+            None => KeptDownlink::parse(&state.queue[0]).expect("its own bytes").dev_eui,
+        });
+        assert!(states.iter().eq(known), "{thread_count} threads");
+        assert_eq!(recovered.counts.corrupt, 0);
+    }
+}
+
+#[test]
 fn a_checkpoint_that_a_manifest_may_name_is_never_written_over() {
     let (files, model) = two_thirds_folded(78);
     let count = changes_of_checkpoint(&files);
@@ -584,7 +609,9 @@ fn letter(log: &mut Run, kind: Kind, at: u64) {
     let mut body = [0; BODY_BYTES_MAX];
     let count = match kind {
         Kind::PutBack => PutBackBody { stream, position, group, event }.write(&mut body),
-        _ => DeadLetterBody { stream, position, attempts: 5, reason: DeadReason::Refused, group, event }.write(&mut body),
+        _ => {
+            DeadLetterBody { stream, position, attempts: 5, reason: DeadReason::Refused, group, event }.write(&mut body)
+        }
     };
     log.clock = at;
     log.append(kind, 3, &body[..count]);
