@@ -5,12 +5,12 @@
 
 mod kept;
 
-pub(crate) use kept::Kept;
+pub(crate) use kept::{Kept, NotRestored};
 
 use crate::answers::{self, Expected, Pending};
 use crate::keeping::{Ask, Handle};
 use crate::link::{Inbound, Link};
-use crate::plan_log::{Fault, PlanLog, Staging};
+use crate::plan_log::{PlanLog, Staging};
 use crate::waiting::{Table, Waiting};
 use base::Eui64;
 use contract::v1;
@@ -36,6 +36,7 @@ const INBOUND_PER_TURN_MAX: usize = 4;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One shard, as the control thread sees it.
+#[derive(Clone)]
 pub(crate) struct Seat {
     pub(crate) mailbox: Mailbox,
     pub(crate) waker: uring::Waker,
@@ -116,10 +117,10 @@ impl Control {
     /// Puts the stored plan and the stored sessions in force.
     ///
     /// # Errors
-    /// When the stored plan cannot be read; nothing is served with half a plan.
-    pub(crate) fn restore(&mut self, kept: &mut Kept) -> Result<(), Fault> {
+    /// When the stored plan or the journal cannot be read; nothing is served with half a plan, or counters that went back.
+    pub(crate) fn restore(&mut self, kept: Kept<'_>) -> Result<(), NotRestored> {
         let mut changes = Vec::new();
-        let replayed = self.plan_log.replay(|change| changes.push(change))?;
+        let replayed = self.plan_log.replay(|change| changes.push(change)).map_err(NotRestored::Plan)?;
         let mut upserts = Vec::new();
         let refused = apply_what_can_be(&mut self.config, &changes, &mut upserts);
         drop(changes);
@@ -129,11 +130,12 @@ impl Control {
         for upsert in devices {
             self.distribute(upsert);
         }
-        let session_count = self.restore_devices(kept);
+        let session_count =
+            self.restore_devices(kept.devices, &kept.cursors, &kept.catalog).map_err(NotRestored::Journal)?;
         if let Err(refusal) = self.load() {
             tracing::error!(%refusal, "the stored plan does not compile; waiting for the control plane");
         }
-        self.restore_owed(kept);
+        self.restore_owed(kept.owed);
         for upsert in gateways {
             self.distribute(upsert);
         }

@@ -92,23 +92,30 @@ pub(crate) struct Handle {
     thread: Option<JoinHandle<()>>,
 }
 
+/// The thread's ends, until it starts.
+pub(crate) struct Ends {
+    pub(crate) asked: Receiver<Ask>,
+    pub(crate) tell: Sender<Told>,
+}
+
 impl Handle {
-    /// Starts the thread.
-    pub(crate) fn start(keeper: Keeper<Directory>, notify: Arc<dyn Fn() + Send + Sync>) -> std::io::Result<Self> {
+    /// Ends of a thread that has not started: what it is asked waits for it.
+    pub(crate) fn new() -> (Self, Ends) {
         let (asks, asked) = unbounded();
         let (tell, told) = unbounded();
-        let thread = thread::Builder::new()
-            .name("keeper".into())
-            .spawn(move || Thread::new(keeper, asked, tell, notify).run())?;
-        Ok(Self { asks, told, thread: Some(thread) })
+        (Self { asks, told, thread: None }, Ends { asked, tell })
     }
 
-    /// Ends of nobody: for tests of the control thread.
-    #[cfg(test)]
-    pub(crate) fn to_memory() -> (Self, Receiver<Ask>, Sender<Told>) {
-        let (asks, asked) = unbounded();
-        let (tell, told) = unbounded();
-        (Self { asks, told, thread: None }, asked, tell)
+    /// Starts the thread.
+    pub(crate) fn start(
+        &mut self,
+        keeper: Keeper<Directory>,
+        ends: Ends,
+        notify: Arc<dyn Fn() + Send + Sync>,
+    ) -> std::io::Result<()> {
+        let run = move || Thread::new(keeper, ends, notify).run();
+        self.thread = Some(thread::Builder::new().name("keeper".into()).spawn(run)?);
+        Ok(())
     }
 
     pub(crate) fn ask(&self, ask: Ask) {
@@ -152,12 +159,7 @@ fn now() -> UnixMicros {
 }
 
 impl Thread {
-    fn new(
-        keeper: Keeper<Directory>,
-        asked: Receiver<Ask>,
-        tell: Sender<Told>,
-        notify: Arc<dyn Fn() + Send + Sync>,
-    ) -> Self {
+    fn new(keeper: Keeper<Directory>, Ends { asked, tell }: Ends, notify: Arc<dyn Fn() + Send + Sync>) -> Self {
         let (checkpointed, retained) = (Instant::now(), Instant::now());
         let (plan, waiting, in_trouble, corrupt) = (Box::default(), Vec::new(), false, 0);
         Self { keeper, asked, tell, notify, plan, waiting, in_trouble, checkpointed, retained, corrupt }

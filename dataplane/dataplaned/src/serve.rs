@@ -115,11 +115,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
         starts.recv().map_err(text)??;
     }
 
-    let mut kept = Kept::read(&keeper, recovered).map_err(|fault| journal_fault(arguments, &fault))?;
-    let keeper = Handle::start(keeper, Arc::clone(&notify)).map_err(text)?;
-    let parts = Parts { seats, plan_log, keeper, inbound, scrapes, stop, slot_key };
+    let (handle, ends) = Handle::new();
+    let parts = Parts { seats, plan_log, keeper: handle, inbound, scrapes, stop, slot_key };
     let mut control = Control::new(parts);
-    control.restore(&mut kept).map_err(|fault| format!("stored plan in {}: {fault}", arguments.data_dir.display()))?;
+    let kept = Kept::new(&keeper, recovered);
+    control.restore(kept).map_err(|fault| format!("{}: {fault}", arguments.data_dir.display()))?;
+    control.start_keeper(keeper, ends, notify).map_err(text)?;
     say_ready(&format!(
         "ready: udp {udp_address}, wss {wss_address}, metrics {metrics_address}, control {}, {shard_count} shards",
         arguments.control_socket.display()
@@ -176,8 +177,8 @@ fn open_journal(arguments: &Arguments) -> Result<(Keeper<Directory>, Recovered),
         reserve_bytes: arguments.journal_reserve_mib << 20,
     };
     let (mut keeper, recovered) = Keeper::recover(files, limits).map_err(|fault| journal_fault(arguments, &fault))?;
-    if let Err(fault) = keeper.tidy() {
-        tracing::warn!(%fault, "what is stale in the journal could not be removed");
+    if let Err(fault) = keeper.begin() {
+        tracing::warn!(%fault, "the journal could not be made ready; it is tried again before it is made shorter");
     }
     Ok((keeper, recovered))
 }

@@ -1,13 +1,14 @@
 //! A directory of the host.
 //!
-//! Keeps the descriptors of the files that were used last, so that a pass over one file opens it once.
+//! Keeps the descriptors of the files that were used last, so that a pass over one file opens it once. Threads may read at
+//! the same time: what is locked is the list of descriptors, never a file.
 
 use crate::Files;
-use std::cell::RefCell;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Descriptors that are kept.
 const OPEN_COUNT_MAX: usize = 8;
@@ -18,14 +19,14 @@ pub struct Directory {
     path: PathBuf,
     itself: File,
     /// The one used last stands last.
-    open: RefCell<Vec<Open>>,
+    open: Mutex<Vec<Open>>,
 }
 
 #[derive(Debug)]
 struct Open {
     name: String,
     writable: bool,
-    file: File,
+    file: Arc<File>,
 }
 
 impl Directory {
@@ -38,13 +39,18 @@ impl Directory {
         if !itself.metadata()?.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());
         }
-        Ok(Self { path: path.to_owned(), itself, open: RefCell::new(Vec::new()) })
+        Ok(Self { path: path.to_owned(), itself, open: Mutex::default() })
     }
 
     /// Does `work` with a file, whose descriptor is kept for the next.
     fn with<R>(&self, name: &str, use_for: Use, work: impl FnOnce(&File) -> io::Result<R>) -> io::Result<R> {
+        let file = self.file(name, use_for)?;
+        work(&file)
+    }
+
+    fn file(&self, name: &str, use_for: Use) -> io::Result<Arc<File>> {
         assert!(is_plain(name), "a name of a file in this directory: {name:?}");
-        let mut open = self.open.borrow_mut();
+        let mut open = self.descriptors();
         let writable = use_for != Use::Reading;
         let place = open.iter().position(|kept| kept.name == name && (kept.writable || !writable));
         let kept = match place {
@@ -53,19 +59,25 @@ impl Directory {
                 open.retain(|kept| kept.name != name);
                 let mut options = OpenOptions::new();
                 options.read(true).write(writable).create(use_for == Use::Making).truncate(false).mode(0o600);
-                Open { name: name.to_owned(), writable, file: options.open(self.path.join(name))? }
+                let file = Arc::new(options.open(self.path.join(name))?);
+                Open { name: name.to_owned(), writable, file }
             }
         };
-        let result = work(&kept.file);
+        let file = Arc::clone(&kept.file);
         if open.len() == OPEN_COUNT_MAX {
             open.remove(0);
         }
         open.push(kept);
-        result
+        Ok(file)
     }
 
     fn forget(&self, name: &str) {
-        self.open.borrow_mut().retain(|kept| kept.name != name);
+        self.descriptors().retain(|kept| kept.name != name);
+    }
+
+    /// Whatever a thread did that ended in between, the list holds open files under their names.
+    fn descriptors(&self) -> MutexGuard<'_, Vec<Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -218,7 +230,7 @@ mod tests {
                 let name = format!("{index:02}");
                 directory.write_at(&name, u64::from(round), &[index]).expect("written");
                 assert_eq!(whole(&directory, &name), vec![index; usize::from(round) + 1]);
-                assert!(directory.open.borrow().len() <= OPEN_COUNT_MAX);
+                assert!(directory.descriptors().len() <= OPEN_COUNT_MAX);
             }
         }
         let names: Vec<String> = (0..40).map(|index| format!("{index:02}")).collect();

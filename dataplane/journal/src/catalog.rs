@@ -107,12 +107,6 @@ impl Catalog {
         self.iter().map(|info| info.bytes).sum()
     }
 
-    /// The greatest epoch of which there are segments: the next run begins behind it.
-    #[must_use]
-    pub fn last_epoch(&self) -> Option<u16> {
-        self.segments.keys().next_back().map(|name| name.epoch)
-    }
-
     /// What of a segment counts, if anything does. It is known to be stored if a later one holds records; to know the same
     /// of the last, and of one before a segment that was only made, it is to be scanned.
     #[must_use]
@@ -258,7 +252,6 @@ mod tests {
         assert_eq!(after(Position::new(1, 0, 480)), Some((1, 6)));
         assert_eq!(after(Position::new(1, 3, 800)), Some((2, 0)));
         assert_eq!(after(Position::new(2, 0, 800)), None);
-        assert_eq!(catalog.last_epoch(), Some(2));
     }
 
     #[test]

@@ -1,24 +1,24 @@
 //! Checkpoints: the state of every device, lane by lane, and what belongs to no device, in one file.
 //!
 //! Owns the file and the rule by which the next one is made: the former states and what the segments that have ended since
-//! change of them. A new file and a new manifest take the place of the old by a rename; only then the old file goes.
+//! change of them. A new file and a new manifest take the place of the old by a rename; only then the old file goes. A file
+//! is never written over: whether a rename that failed took effect is not known before the directory was synced.
 //!
 //! ```text
 //!   state-GGGGGGGGGG.ckp   | lane 0: records | lane 1: records | ... | globals: records |
 //!                          records as in a segment, their positions offsets in this file: each is checked by its crc
 //! ```
 
-use crate::fold::{Fold, Globals, place};
+use crate::fold::{Deltas, Fold, Globals, place};
 use crate::manifest::{self, Manifest};
+use crate::section::{Lane, Section};
 use crate::{Fault, Keeper, PIECE_BYTES, Usage};
 use base::{Eui64, UnixMicros};
-use event::Event;
+use event::{Event, Kind as EventKind};
 use files::Files;
-use journal::{
-    CURSOR_BYTES_MAX, CursorBody, Kind, LANE_COUNT, Part, Position, RECORD_BYTES_MAX, Record, Scan, SegmentInfo, Step,
-};
-use session::body::{BODY_BYTES_MAX, UplinkBody};
-use session::{Advance, DeviceState, KeptDownlink, SessionRecord};
+use journal::{CURSOR_BYTES_MAX, CursorBody, Kind, LANE_COUNT, Part, Position, Record, Scan, SegmentInfo, Step};
+use session::body::{BODY_BYTES_MAX, PutBackBody, UplinkBody};
+use session::{Advance, DeviceState};
 use std::collections::BTreeMap;
 use std::io;
 
@@ -46,32 +46,33 @@ pub(crate) fn generation_of(name: &str) -> Option<u64> {
 }
 
 /// Writes records one behind the other.
-struct Writer<'a, F> {
-    files: &'a mut F,
+struct Writer<'a> {
     name: &'a str,
     /// Of the buffer's first byte.
     at: u64,
     buffer: Vec<u8>,
 }
 
-impl<F: Files> Writer<'_, F> {
+impl<'a> Writer<'a> {
+    const fn new(name: &'a str) -> Self {
+        Self { name, at: 0, buffer: Vec::new() }
+    }
+
     fn offset(&self) -> u64 {
         self.at + self.buffer.len() as u64
     }
 
-    fn put(&mut self, record: &Record<'_>) -> io::Result<()> {
+    fn put<F: Files>(&mut self, files: &mut F, record: &Record<'_>) -> io::Result<()> {
         let (position, start) = (place(self.offset()), self.buffer.len());
         self.buffer.resize(start + record.encoded_bytes(), 0);
         record.write(position, &mut self.buffer[start..]).expect("room was made");
-        if self.buffer.len() >= PIECE_BYTES { self.flush() } else { Ok(()) }
+        if self.buffer.len() >= PIECE_BYTES { self.flush(files) } else { Ok(()) }
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        if !self.buffer.is_empty() {
-            self.files.write_at(self.name, self.at, &self.buffer)?;
-            self.at += self.buffer.len() as u64;
-            self.buffer.clear();
-        }
+    fn flush<F: Files>(&mut self, files: &mut F) -> io::Result<()> {
+        files.write_at(self.name, self.at, &self.buffer)?;
+        self.at += self.buffer.len() as u64;
+        self.buffer.clear();
         Ok(())
     }
 }
@@ -80,27 +81,34 @@ const fn record(kind: Kind, lane: u8, tenant: u32, at: UnixMicros, body: &[u8]) 
     Record { kind, lane, key: 0, tenant, at, body }
 }
 
-fn put_state<F: Files>(to: &mut Writer<'_, F>, lane: u8, state: &DeviceState) -> io::Result<()> {
+fn put_state<F: Files>(to: &mut Writer<'_>, files: &mut F, lane: u8, state: &DeviceState) -> io::Result<()> {
     if let Some(device) = &state.record {
-        to.put(&record(Kind::Device, lane, 0, UnixMicros(0), &device.to_wire()))?;
+        to.put(files, &record(Kind::Device, lane, 0, UnixMicros(0), &device.to_wire()))?;
     }
     for downlink in &state.queue {
-        to.put(&record(Kind::Queued, lane, 0, UnixMicros(0), downlink))?;
+        to.put(files, &record(Kind::Queued, lane, 0, UnixMicros(0), downlink))?;
     }
     Ok(())
 }
 
-fn put_globals<F: Files>(to: &mut Writer<'_, F>, globals: &Globals) -> io::Result<()> {
+fn put_globals<F: Files>(to: &mut Writer<'_>, files: &mut F, globals: &Globals) -> io::Result<()> {
     for ((stream, group), cursors) in &globals.cursors {
         for cursor in cursors.iter() {
             let mut bytes = [0; CURSOR_BYTES_MAX];
             let body = CursorBody { stream: *stream, group, cursor };
             let count = body.write(&mut bytes).expect("it was a cursor when it was read");
-            to.put(&record(Kind::Cursor, 0, 0, UnixMicros(0), &bytes[..count]))?;
+            to.put(files, &record(Kind::Cursor, 0, 0, UnixMicros(0), &bytes[..count]))?;
         }
     }
     for letter in globals.letters.values() {
-        to.put(&record(Kind::DeadLetter, letter.lane, letter.tenant, letter.at, &letter.body))?;
+        to.put(files, &record(Kind::DeadLetter, letter.lane, letter.tenant, letter.at, &letter.body))?;
+    }
+    for (key, back) in &globals.put_back {
+        let event = Event::new(EventKind::Uplink, back.at);
+        let body = PutBackBody { stream: key.stream, position: key.position, group: &key.group, event };
+        let mut bytes = [0; BODY_BYTES_MAX];
+        let count = body.write(&mut bytes);
+        to.put(files, &record(Kind::PutBack, 0, 0, back.at, &bytes[..count]))?;
     }
     for (lane, event) in globals.owed.values() {
         let Ok(event) = Event::parse(event) else { continue };
@@ -109,7 +117,7 @@ fn put_globals<F: Files>(to: &mut Writer<'_, F>, globals: &Globals) -> io::Resul
         let (at, tenant) = (event.at, event.tenant);
         let mut bytes = [0; BODY_BYTES_MAX];
         let count = UplinkBody { advance, event: Some(event), owes_best: true }.write(&mut bytes);
-        to.put(&record(Kind::Uplink, *lane, tenant, at, &bytes[..count]))?;
+        to.put(files, &record(Kind::Uplink, *lane, tenant, at, &bytes[..count]))?;
     }
     Ok(())
 }
@@ -124,6 +132,10 @@ impl<F: Files> Keeper<F> {
     /// # Errors
     /// The host's; then the former checkpoint counts, and all is tried again next time.
     pub fn checkpoint(&mut self, streams: &mut Covering<'_>) -> Result<u64, Fault> {
+        self.mark_epoch()?;
+        if !self.settled {
+            self.tidy()?;
+        }
         let mut ended: Vec<_> = self.ended.clone();
         ended.sort_unstable();
         let mut fold = Fold::new(self.globals.clone());
@@ -132,61 +144,77 @@ impl<F: Files> Keeper<F> {
         for name in &ended {
             let mut usage = Usage::new();
             if let Some(part) = self.catalog.part(*name) {
-                corrupt_count += self.scan(&part, |_, record| {
-                    fold.take(record);
+                corrupt_count += self.scan(&part, |position, record| {
+                    fold.take(position, record);
                     use_of(record, streams, &mut usage);
                 })?;
             }
             covered.insert(*name, usage);
         }
-        let generation = self.generation + 1;
+        // All of earlier epochs is folded by now: whose dead letter was not met has none.
+        fold.globals.put_back.retain(|_, back| back.epoch == self.epoch);
+        let generation = self.last_generation + 1;
         let file = name(generation);
+        self.last_generation = generation;
         let sections = match self.write_checkpoint(&file, &mut fold) {
             Ok((sections, lost)) => {
                 corrupt_count += lost;
                 sections
             }
             Err(error) => {
+                // No manifest names it.
                 let _removed = self.files.remove(&file);
                 return Err(error.into());
             }
         };
+        self.settled = false;
         self.write_manifest(generation, &sections, &covered)?;
-        let former = name(self.generation);
+        self.settled = true;
         (self.generation, self.sections, self.covered, self.globals) = (generation, sections, covered, fold.globals);
         self.ended.retain(|name| !ended.contains(name));
-        if self.generation > 1 {
-            // One that cannot be removed now is in nobody's way, and goes at the next start.
-            let _removed = self.files.remove(&former);
-        }
+        // One that cannot be removed now is in nobody's way, and goes with the next.
+        let _removed = self.remove_stale(generation);
         Ok(corrupt_count)
+    }
+
+    /// Removes the checkpoints that count for neither the keeper nor the manifest on the disk, and what else is half done.
+    fn remove_stale(&mut self, named: u64) -> io::Result<()> {
+        for file in self.files.list()? {
+            let stale = generation_of(&file).is_some_and(|other| other != self.generation && other != named);
+            if stale || file == manifest::NEW_NAME {
+                self.files.remove(&file)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what was left half done, by this run or an earlier one: checkpoints that no manifest names.
+    pub(crate) fn tidy(&mut self) -> Result<(), Fault> {
+        // A power loss could bring back the manifest before, with the checkpoint that it names.
+        self.files.sync_directory()?;
+        let on_disk = manifest::read(&self.files, &self.files.list()?)?;
+        self.remove_stale(on_disk.generation)?;
+        self.settled = true;
+        Ok(())
     }
 
     fn write_checkpoint(&mut self, file: &str, fold: &mut Fold) -> io::Result<(Sections, u64)> {
         let mut sections = Sections::default();
         let mut lost = 0;
-        let mut at = 0;
-        for lane in 0..LANE_COUNT {
-            let (mut states, corrupt) = self.states(lane)?;
-            lost += corrupt;
-            for (dev_eui, delta) in fold.lanes[usize::from(lane)].drain() {
-                delta.onto(states.entry(dev_eui).or_default());
+        let mut writer = Writer::new(file);
+        for (lane, deltas) in (0..LANE_COUNT).zip(&mut fold.lanes) {
+            let start = writer.offset();
+            let mut devices = self.lane(lane, std::mem::take(deltas));
+            while let Some(state) = devices.next(&self.files)? {
+                put_state(&mut writer, &mut self.files, lane, &state)?;
             }
-            let mut writer = Writer { files: &mut self.files, name: file, at, buffer: Vec::new() };
-            for state in states.values() {
-                put_state(&mut writer, lane, state)?;
-            }
-            writer.flush()?;
-            sections.0[usize::from(lane)] = (at, writer.at);
-            at = writer.at;
+            lost += self.note_section(devices.section());
+            sections.0[usize::from(lane)] = (start, writer.offset());
         }
-        let mut writer = Writer { files: &mut self.files, name: file, at, buffer: Vec::new() };
-        put_globals(&mut writer, &fold.globals)?;
-        writer.flush()?;
-        sections.0[GLOBALS] = (at, writer.at);
-        if writer.at == 0 {
-            self.files.write_at(file, 0, &[])?;
-        }
+        let start = writer.offset();
+        put_globals(&mut writer, &mut self.files, &fold.globals)?;
+        sections.0[GLOBALS] = (start, writer.offset());
+        writer.flush(&mut self.files)?;
         self.files.sync(file)?;
         self.files.sync_directory()?;
         Ok((sections, lost))
@@ -210,72 +238,20 @@ impl<F: Files> Keeper<F> {
         self.files.rename(manifest::NEW_NAME, manifest::NAME)
     }
 
-    /// The states of one lane, as the checkpoint has them, and how many of its records could not be read.
-    pub(crate) fn states(&self, lane: u8) -> io::Result<(BTreeMap<Eui64, DeviceState>, u64)> {
-        let mut states: BTreeMap<Eui64, DeviceState> = BTreeMap::new();
-        let lost = self.section(usize::from(lane), |record| match record.kind {
-            Kind::Device => {
-                if let Some(device) = record.body.try_into().ok().and_then(|wire| SessionRecord::from_wire(wire).ok()) {
-                    states.entry(device.dev_eui).or_default().replace(device);
-                }
-            }
-            Kind::Queued => {
-                if let Some(downlink) = KeptDownlink::parse(record.body) {
-                    states.entry(downlink.dev_eui).or_default().queued(&downlink);
-                }
-            }
-            _ => {}
-        })?;
-        Ok((states, lost))
+    /// The devices of one lane, as the checkpoint has them, changed by `deltas`.
+    pub(crate) fn lane(&self, lane: u8, deltas: Deltas) -> Lane {
+        Lane::new(self.section(usize::from(lane)), deltas)
     }
 
     pub(crate) fn globals_of_checkpoint(&self) -> io::Result<(Globals, u64)> {
-        let mut fold = Fold::new(Globals::default());
-        let lost = self.section(GLOBALS, |record| fold.take(record))?;
-        Ok((fold.globals, lost))
+        let mut fold = Fold::of_globals(Globals::default());
+        let mut section = self.section(GLOBALS);
+        while section.next(&self.files, |record| fold.take(place(0), record))?.is_some() {}
+        Ok((fold.globals, self.note_section(&section)))
     }
 
-    /// Calls `each` with every record of a section; says how many could not be read. A damaged one costs itself.
-    fn section(&self, section: usize, mut each: impl FnMut(&Record<'_>)) -> io::Result<u64> {
-        let (start, end) = self.sections.0[section];
-        let file = name(self.generation);
-        let mut lost = 0;
-        let mut at = start;
-        let mut buffer: Vec<u8> = Vec::new();
-        let mut begin = 0;
-        while at < end {
-            let have = buffer.len() - begin;
-            let left = (end - at) as usize;
-            if have < RECORD_BYTES_MAX.min(left) {
-                buffer.drain(..begin);
-                begin = 0;
-                let want = PIECE_BYTES.min(left - have);
-                buffer.resize(have + want, 0);
-                let count = fill(&self.files, &file, at + have as u64, &mut buffer[have..])?;
-                buffer.truncate(have + count);
-            }
-            match Record::parse(place(at), &buffer[begin..]) {
-                Ok((record, count)) => {
-                    each(&record);
-                    begin += count;
-                    at += count as u64;
-                }
-                Err(_) => {
-                    // Behind a damaged record the next one is found by its crc, which holds for its place alone.
-                    lost += 1;
-                    let damaged_from = at;
-                    loop {
-                        begin += 8;
-                        at += 8;
-                        if at >= end || begin >= buffer.len() || Record::parse(place(at), &buffer[begin..]).is_ok() {
-                            break;
-                        }
-                    }
-                    self.damages.borrow_mut().note(&file, damaged_from, at);
-                }
-            }
-        }
-        Ok(lost)
+    fn section(&self, section: usize) -> Section {
+        Section::new(name(self.generation), self.sections.0[section])
     }
 
     /// Calls `each` with every record of a part and its position; says how many stretches could not be read.
@@ -313,7 +289,7 @@ impl<F: Files> Keeper<F> {
                 }
                 Step::Corrupt { from, until } => {
                     let (from, until) = (header.file_offset(from.offset()), header.file_offset(until.offset()));
-                    self.damages.borrow_mut().note(&file, from, until);
+                    self.note_damage(&file, from, until);
                 }
                 Step::More => {
                     let count = self.files.read_at(&file, scan.wants(), &mut piece)?;
@@ -343,16 +319,4 @@ pub(crate) fn use_of(record: &Record<'_>, streams: &mut Covering<'_>, usage: &mu
             used.messages += 1;
         });
     }
-}
-
-/// Reads as much as there is, up to all of `target`.
-pub(crate) fn fill<F: Files>(files: &F, name: &str, offset: u64, target: &mut [u8]) -> io::Result<usize> {
-    let mut count = 0;
-    while count < target.len() {
-        match files.read_at(name, offset + count as u64, &mut target[count..])? {
-            0 => break,
-            more => count += more,
-        }
-    }
-    Ok(count)
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 /// Stretches that are told apart; beyond them the disk is to be replaced, not listed.
-const KNOWN_COUNT_MAX: usize = 4096;
+pub(crate) const KNOWN_COUNT_MAX: usize = 4096;
 
 /// Bytes of a file that cannot be read.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]

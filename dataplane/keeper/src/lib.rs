@@ -1,21 +1,24 @@
 //! The keeper: everything about the journal that may block.
 //!
 //! Owns the files of the journal but for the bytes that shards write: it makes segments ahead, folds those that have ended
-//! into a checkpoint, removes what nobody wants, and finds it all again at start. No thread, no clock: the dataplane's
-//! keeper thread and the simulator call the same functions.
+//! into a checkpoint, removes what nobody wants, and finds it all again at start. No clock, and no thread but those that
+//! read lanes side by side at start: the dataplane's keeper thread and the simulator call the same functions.
 //!
 //! ```text
 //!   EEEEE-LL-NNNNNNNNNN.seg    written by shards ── ended ──▶ folded, lane by lane ──▶ state-GGGGGGGGGG.ckp
+//!   epoch-EEEEE                the last run's number, so that the next has another
 //!   manifest                   which checkpoint counts, and which segments it stands for; replaced by rename
 //! ```
 
 mod checkpoint;
 mod damage;
+mod epoch;
 mod fold;
 mod history;
 mod manifest;
 mod recover;
 mod retain;
+mod section;
 
 pub use damage::Damage;
 pub use fold::{DeadLetter, Globals, LetterKey};
@@ -28,9 +31,10 @@ use checkpoint::Sections;
 use damage::Damages;
 use files::Files;
 use journal::{Catalog, HEADER_BYTES, Header, SegmentInfo, SegmentName, Wanted};
-use std::cell::RefCell;
+use section::Section;
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::{Mutex, PoisonError};
 
 /// Bytes that are read or written at once.
 pub(crate) const PIECE_BYTES: usize = 1 << 20;
@@ -114,14 +118,24 @@ pub struct Keeper<F> {
     pub(crate) catalog: Catalog,
     /// Segments that the checkpoint stands for, with what streams have in them.
     pub(crate) covered: BTreeMap<SegmentName, Usage>,
+    /// Of this run.
+    pub(crate) epoch: u16,
+    /// No later run can be given it.
+    pub(crate) epoch_marked: bool,
+    /// Of the checkpoint that counts.
     pub(crate) generation: u64,
+    /// The greatest that a checkpoint's file was ever given. No number is given twice: a manifest whose rename was said to
+    /// have failed may stand on the disk all the same, and name it.
+    pub(crate) last_generation: u64,
+    /// No manifest but the one that was read or written last can be on the disk, whatever happens.
+    pub(crate) settled: bool,
     pub(crate) sections: Sections,
     /// As the checkpoint has them.
     pub(crate) globals: Globals,
     /// Segments that have ended and are not in the checkpoint.
     pub(crate) ended: Vec<SegmentName>,
-    /// Whoever reads may find some.
-    pub(crate) damages: RefCell<Damages>,
+    /// Whoever reads may find some, and several may read.
+    pub(crate) damages: Mutex<Damages>,
 }
 
 impl<F: Files> Keeper<F> {
@@ -133,7 +147,19 @@ impl<F: Files> Keeper<F> {
 
     /// Damage that was found since this was asked last, wherever somebody read: each stretch once.
     pub fn take_damages(&self) -> Vec<Damage> {
-        self.damages.borrow_mut().take_news()
+        self.damages.lock().unwrap_or_else(PoisonError::into_inner).take_news()
+    }
+
+    pub(crate) fn note_damage(&self, file: &str, from: u64, until: u64) {
+        self.damages.lock().unwrap_or_else(PoisonError::into_inner).note(file, from, until);
+    }
+
+    /// What a reader of a section could not read. Says how many records.
+    pub(crate) fn note_section(&self, section: &Section) -> u64 {
+        for (from, until) in &section.stretches {
+            self.note_damage(&section.file, *from, *until);
+        }
+        section.lost
     }
 
     /// Makes a segment: header and zeros, so that writing to it later changes nothing but bytes.

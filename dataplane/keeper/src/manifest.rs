@@ -11,8 +11,10 @@
 //! ```
 
 use crate::checkpoint::{SECTION_COUNT, Sections};
+use crate::section::fill;
 use crate::{Fault, Usage, Used};
 use base::UnixMicros;
+use files::Files;
 use journal::{SegmentInfo, SegmentName};
 
 /// The file's name.
@@ -29,6 +31,19 @@ pub(crate) struct Manifest {
     pub(crate) generation: u64,
     pub(crate) sections: Sections,
     pub(crate) segments: Vec<(SegmentInfo, Usage)>,
+}
+
+/// The manifest of a directory in which there are these files; an empty one if none was ever written.
+///
+/// # Errors
+/// The host's; and if it is damaged, or of a later version.
+pub(crate) fn read<F: Files>(files: &F, names: &[String]) -> Result<Manifest, Fault> {
+    if !names.iter().any(|name| name == NAME) {
+        return Ok(Manifest::default());
+    }
+    let mut bytes = vec![0; files.len(NAME)? as usize];
+    let count = fill(files, NAME, 0, &mut bytes)?;
+    Manifest::parse(&bytes[..count])
 }
 
 impl Manifest {

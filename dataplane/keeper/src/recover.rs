@@ -3,18 +3,23 @@
 //! Never writes; so a start that fails changes nothing, and can be tried again.
 //!
 //! ```text
-//!   manifest -> checkpoint -> segments behind it, once, in order -> deltas by lane -> states, one lane at a time
+//!   segments behind the checkpoint, once, in order -> what they change, by lane ─┐
+//!   manifest -> checkpoint, lane by lane, several side by side ──────────────────┴─▶ devices, one at a time
 //! ```
 
-use crate::checkpoint::{self, fill};
-use crate::fold::{Fold, Globals};
-use crate::manifest::{self, Manifest};
+use crate::checkpoint;
+use crate::epoch;
+use crate::fold::{Deltas, Fold, Globals};
+use crate::manifest;
+use crate::section::fill;
 use crate::{Fault, Keeper, Limits};
 use files::Files;
 use journal::{BadHeader, Catalog, Gap, HEADER_BYTES, Header, LANE_COUNT, SegmentInfo, SegmentName};
 use session::DeviceState;
-use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::panic::resume_unwind;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 /// What was found.
 #[derive(Debug)]
@@ -51,26 +56,24 @@ impl<F: Files> Keeper<F> {
     pub fn recover(files: F, limits: Limits) -> Result<(Self, Recovered), Fault> {
         let mut counts = Counts::default();
         let names = files.list()?;
-        let manifest = if names.iter().any(|name| name == manifest::NAME) {
-            let mut bytes = vec![0; files.len(manifest::NAME)? as usize];
-            let count = fill(&files, manifest::NAME, 0, &mut bytes)?;
-            bytes.truncate(count);
-            Manifest::parse(&bytes)?
-        } else {
-            Manifest::default()
-        };
+        let manifest = manifest::read(&files, &names)?;
+        let generations = names.iter().filter_map(|name| checkpoint::generation_of(name));
         let mut keeper = Self {
             files,
             limits,
             catalog: Catalog::default(),
+            epoch: 0,
+            epoch_marked: false,
             covered: BTreeMap::new(),
             generation: manifest.generation,
+            last_generation: generations.fold(manifest.generation, u64::max),
+            settled: false,
             sections: manifest.sections,
             globals: Globals::default(),
             ended: Vec::new(),
-            damages: RefCell::default(),
+            damages: Mutex::default(),
         };
-        let mut last_epoch = 0;
+        let mut last_epoch = epoch::last(&names);
         for (info, usage) in manifest.segments {
             last_epoch = last_epoch.max(info.name.epoch);
             if names.iter().any(|name| SegmentName::parse(name) == Some(info.name)) {
@@ -79,8 +82,7 @@ impl<F: Files> Keeper<F> {
             }
         }
         keeper.find_segments(&names, &mut counts)?;
-        let epoch = last_epoch.max(keeper.catalog.last_epoch().unwrap_or(0));
-        let epoch = epoch.checked_add(1).ok_or(Fault::EpochsUsedUp)?;
+        keeper.epoch = last_epoch.checked_add(1).ok_or(Fault::EpochsUsedUp)?;
         let (globals, lost) =
             if keeper.generation == 0 { Default::default() } else { keeper.globals_of_checkpoint()? };
         counts.corrupt += lost;
@@ -89,6 +91,7 @@ impl<F: Files> Keeper<F> {
         counts.gaps = keeper.gaps().count() as u64;
         counts.segments = keeper.catalog.iter().count() as u64;
         counts.unknown = fold.unknown_count;
+        let epoch = keeper.epoch;
         Ok((keeper, Recovered { epoch, counts, fold }))
     }
 
@@ -107,50 +110,42 @@ impl<F: Files> Keeper<F> {
                 // Half made when the power went, or damaged: nothing can be read from it.
                 Err(_) => {
                     counts.foreign += 1;
-                    self.damages.borrow_mut().note(file, 0, HEADER_BYTES as u64);
+                    self.note_damage(file, 0, HEADER_BYTES as u64);
                 }
             }
         }
         Ok(())
     }
 
-    /// Reads the segments behind the checkpoint: the last ones first learn how far they go, since that proves that the ones
-    /// before them are whole; then all of them, in order.
+    /// Reads the segments behind the checkpoint, in order. Before that the last one of each log that holds anything, since it
+    /// proves that the ones before it are whole.
     fn fold_rest(&mut self, counts: &mut Counts) -> Result<Fold, Fault> {
         let rest: Vec<SegmentName> =
             self.catalog.iter().map(|info| info.name).filter(|name| !self.covered.contains_key(name)).collect();
+        let mut proven = None;
         for name in rest.iter().rev() {
-            if let Some(part) = self.catalog.part(*name) {
+            let log = Some((name.epoch, name.log));
+            if let Some(part) = self.catalog.part(*name).filter(|_| proven != log) {
                 let (info, _, _) = self.scan_until(&part, |_, _| true)?;
                 self.catalog.insert(info);
+                proven = if info.holds_records() { log } else { proven };
             }
         }
         let mut fold = Fold::new(self.globals.clone());
         for name in &rest {
             let Some(part) = self.catalog.part(*name) else { continue };
             let mut records = 0;
-            counts.corrupt += self.scan(&part, |_, record| {
+            let (info, _, lost) = self.scan_until(&part, |position, record| {
                 records += 1;
-                fold.take(record);
+                fold.take(position, record);
+                true
             })?;
+            self.catalog.insert(info);
+            counts.corrupt += lost;
             counts.records += records;
         }
         self.ended = rest;
         Ok(fold)
-    }
-
-    /// Removes what earlier runs left half done: checkpoints that no manifest names. Call it once recovery has succeeded.
-    ///
-    /// # Errors
-    /// The host's.
-    pub fn tidy(&mut self) -> Result<(), Fault> {
-        for name in self.files.list()? {
-            let stale = checkpoint::generation_of(&name).is_some_and(|generation| generation != self.generation);
-            if stale || name == manifest::NEW_NAME {
-                self.files.remove(&name)?;
-            }
-        }
-        Ok(())
     }
 
     /// Calls `each` with the state of every device of one lane.
@@ -161,15 +156,54 @@ impl<F: Files> Keeper<F> {
         &self,
         recovered: &mut Recovered,
         lane: u8,
-        mut each: impl FnMut(DeviceState),
+        each: impl FnMut(DeviceState),
     ) -> Result<(), Fault> {
-        let (mut states, lost) = if self.generation == 0 { Default::default() } else { self.states(lane)? };
-        recovered.counts.corrupt += lost;
-        for (dev_eui, delta) in recovered.fold.lanes[usize::from(lane % LANE_COUNT)].drain() {
-            delta.onto(states.entry(dev_eui).or_default());
-        }
-        states.into_values().filter(|state| !state.is_empty()).for_each(&mut each);
+        let deltas = std::mem::take(&mut recovered.fold.lanes[usize::from(lane % LANE_COUNT)]);
+        recovered.counts.corrupt += self.read_lane(lane, deltas, each)?;
         Ok(())
+    }
+
+    /// Calls `each` with the state of every device, by as many threads as are asked for: each reads one lane at a time.
+    ///
+    /// # Errors
+    /// The host's; some devices were given then.
+    pub fn recover_lanes(
+        &self,
+        recovered: &mut Recovered,
+        thread_count: usize,
+        each: &(dyn Fn(DeviceState) + Sync),
+    ) -> Result<(), Fault>
+    where
+        F: Sync,
+    {
+        let lanes = std::mem::take(&mut recovered.fold.lanes);
+        let lanes = Mutex::new((0..LANE_COUNT).zip(lanes).collect::<Vec<_>>());
+        let next = || lanes.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let read = || {
+            let mut lost = 0;
+            while let Some((lane, deltas)) = next() {
+                lost += self.read_lane(lane, deltas, each)?;
+            }
+            Ok(lost)
+        };
+        let results: Vec<Result<u64, Fault>> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..thread_count.max(1)).map(|_| scope.spawn(read)).collect();
+            let join = |thread: thread::ScopedJoinHandle<'_, _>| thread.join();
+            threads.into_iter().map(join).map(|result| result.unwrap_or_else(|panic| resume_unwind(panic))).collect()
+        });
+        for lost in results {
+            recovered.counts.corrupt += lost?;
+        }
+        Ok(())
+    }
+
+    /// Says how many records could not be read.
+    fn read_lane(&self, lane: u8, deltas: Deltas, mut each: impl FnMut(DeviceState)) -> Result<u64, Fault> {
+        let mut devices = self.lane(lane, deltas);
+        while let Some(state) = devices.next(&self.files)? {
+            each(state);
+        }
+        Ok(self.note_section(devices.section()))
     }
 }
 
@@ -179,10 +213,10 @@ impl<F: Files> Keeper<F> {
     /// # Errors
     /// The host's.
     pub fn globals_now(&self) -> Result<Globals, Fault> {
-        let mut fold = Fold::new(self.globals.clone());
+        let mut fold = Fold::of_globals(self.globals.clone());
         for name in self.catalog.iter().map(|info| info.name).filter(|name| !self.covered.contains_key(name)) {
             if let Some(part) = self.catalog.part(name) {
-                self.scan(&part, |_, record| fold.take(record))?;
+                self.scan(&part, |position, record| fold.take(position, record))?;
             }
         }
         Ok(fold.globals)

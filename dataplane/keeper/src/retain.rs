@@ -11,6 +11,7 @@ use core::time::Duration;
 use files::Files;
 use journal::{SegmentInfo, SegmentName};
 use std::collections::BTreeSet;
+use std::io;
 
 /// What a durable stream wants to keep.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,16 +47,23 @@ impl<F: Files> Keeper<F> {
         };
         let going: Vec<SegmentInfo> = self.catalog.iter().filter(goes).copied().collect();
         let mut trimmed = Trimmed::default();
+        if going.is_empty() {
+            return Ok(trimmed);
+        }
+        // A power loss could bring back the manifest before, for whose checkpoint these segments are needed.
+        self.files.sync_directory()?;
         for info in going {
-            self.files.remove(&info.name.to_string())?;
+            match self.files.remove(&info.name.to_string()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+                // One that somebody else has removed is gone as well.
+                _ => {}
+            }
             self.catalog.remove(info.name);
             self.covered.remove(&info.name);
             trimmed.segments += 1;
             trimmed.bytes += info.bytes;
         }
-        if trimmed.segments > 0 {
-            self.files.sync_directory()?;
-        }
+        self.files.sync_directory()?;
         Ok(trimmed)
     }
 
@@ -67,7 +75,7 @@ impl<F: Files> Keeper<F> {
         let behind = self.catalog.iter().map(|info| info.name).find(|other| is_later(other) && counts(other));
         let follows = match behind {
             Some(behind) => !self.covered.contains_key(&behind),
-            None => self.catalog.last_epoch() == Some(name.epoch),
+            None => self.epoch == name.epoch,
         };
         counts(&name) && follows
     }

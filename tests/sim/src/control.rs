@@ -398,7 +398,7 @@ impl Control {
                 (0..64).all(|lane| keeper.recover_lane(&mut recovered, lane, |state| states.push(state)).is_ok());
             // As the real one: what earlier runs left half done goes, if it can.
             if read && !self.disk.borrow().has_ended() {
-                let _tidied = keeper.tidy();
+                let _begun = keeper.begin();
                 let names = keeper.gaps().map(|gap| (gap.before.to_string(), gap.behind.to_string()));
                 self.gaps.extend(names);
                 self.keeper = Some(keeper);
@@ -414,6 +414,8 @@ impl Control {
         assert!(!self.disk.borrow().lies().is_empty(), "an honest disk damages no {name}");
         self.repairs += 1;
         self.damages.insert(Place { file: name.into(), from: 0, until: u64::MAX });
+        // Whoever mends a disk makes it writable first.
+        self.disk.borrow_mut().read_only = false;
         // It is told again if this fails.
         let _removed = self.folder.remove(name).and_then(|()| self.folder.sync_directory());
     }

@@ -1,7 +1,8 @@
 //! The control thread and the journal: what was kept goes to the shards at start, and what the keeper says goes on.
 
-use super::{Control, Said};
-use crate::keeping::{Ask, Told};
+use super::{Control, Said, Seat};
+use crate::keeping::{Ask, Ends, Told};
+use crate::plan_log;
 use base::UnixMicros;
 use contract::v1;
 use files::Directory;
@@ -9,92 +10,130 @@ use journal::{Catalog, Cursors, LANE_COUNT};
 use keeper::{Fault, Keeper, Recovered};
 use session::{DeviceState, KeptDownlink, lane_of_addr, lane_of_eui};
 use shard::{From, Group, ToShard};
+use std::fmt;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+/// How long a reader waits for room in a full mailbox. A shard takes some 4000 sessions in 2 ms.
+const FULL_SLEEP: Duration = Duration::from_micros(100);
+
+/// How often the control thread hears the shards while readers give them what was kept.
+const HEAR_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Gives the state of every device to its argument, from several threads at once, in no order.
+type Devices<'a> = dyn FnOnce(&(dyn Fn(DeviceState) + Sync)) -> Result<(), Fault> + Send + 'a;
 
 /// What an earlier run left.
-#[derive(Debug, Default)]
-pub(crate) struct Kept {
-    pub(super) states: Vec<DeviceState>,
+pub(crate) struct Kept<'a> {
+    /// Never held in memory: ten million of them would need as much again as the tables of the shards.
+    pub(super) devices: Box<Devices<'a>>,
     pub(super) cursors: Vec<(u32, Group, Cursors)>,
     pub(super) catalog: Catalog,
     /// Lane, and an event's bytes.
     pub(super) owed: Vec<(u8, Vec<u8>)>,
 }
 
-impl Kept {
-    /// Reads it.
-    ///
-    /// # Errors
-    /// The host's.
-    pub(crate) fn read(keeper: &Keeper<Directory>, mut recovered: Recovered) -> Result<Self, Fault> {
-        let mut kept = Self::default();
-        for lane in 0..LANE_COUNT {
-            keeper.recover_lane(&mut recovered, lane, |state| kept.states.push(state))?;
+/// Why the last run's end could not be gone on from.
+#[derive(Debug)]
+pub(crate) enum NotRestored {
+    Plan(plan_log::Fault),
+    Journal(Fault),
+}
+
+impl fmt::Display for NotRestored {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plan(fault) => write!(out, "stored plan: {fault}"),
+            Self::Journal(fault) => write!(out, "journal: {fault}"),
         }
+    }
+}
+
+impl<'a> Kept<'a> {
+    /// What recovery has found. Devices are read when they are asked for.
+    pub(crate) fn new(keeper: &'a Keeper<Directory>, mut recovered: Recovered) -> Self {
         let globals = recovered.globals();
-        kept.cursors = (globals.cursors.iter())
+        let cursors = (globals.cursors.iter())
             .filter_map(|((stream, group), cursors)| Some((*stream, Group::from_bytes(group)?, cursors.clone())))
             .collect();
-        kept.owed = globals.owed.values().cloned().collect();
-        kept.catalog = keeper.catalog().clone();
-        let counts = recovered.counts;
-        tracing::info!(
-            epoch = recovered.epoch,
-            segments = counts.segments,
-            records = counts.records,
-            devices = kept.states.len(),
-            groups = kept.cursors.len(),
-            "journal"
+        let owed = globals.owed.values().cloned().collect();
+        let catalog = keeper.catalog().clone();
+        let devices = move |each: &(dyn Fn(DeviceState) + Sync)| {
+            let thread_count = thread::available_parallelism().map_or(1, usize::from).min(usize::from(LANE_COUNT));
+            keeper.recover_lanes(&mut recovered, thread_count, each)?;
+            say(&recovered);
+            Ok(())
+        };
+        Self { devices: Box::new(devices), cursors, catalog, owed }
+    }
+}
+
+fn say(recovered: &Recovered) {
+    let counts = recovered.counts;
+    let groups = recovered.globals().cursors.len();
+    tracing::info!(epoch = recovered.epoch, segments = counts.segments, records = counts.records, groups, "journal");
+    if counts.corrupt + counts.foreign + counts.gaps + counts.unknown > 0 {
+        tracing::error!(
+            corrupt = counts.corrupt,
+            foreign = counts.foreign,
+            gaps = counts.gaps,
+            unknown = counts.unknown,
+            "parts of the journal cannot be read and were passed over"
         );
-        if counts.corrupt + counts.foreign + counts.gaps + counts.unknown > 0 {
-            tracing::error!(
-                corrupt = counts.corrupt,
-                foreign = counts.foreign,
-                gaps = counts.gaps,
-                unknown = counts.unknown,
-                "parts of the journal cannot be read and were passed over"
-            );
-        }
-        Ok(kept)
     }
 }
 
 impl Control {
-    /// Gives the shards what was kept of their devices, and where groups of consumers were.
-    pub(super) fn restore_devices(&mut self, kept: &mut Kept) -> usize {
-        let states = std::mem::take(&mut kept.states);
-        let count = states.len();
-        for state in states {
-            let dev_eui = match (&state.record, state.queue.first()) {
-                (Some(record), _) => record.dev_eui,
-                (None, Some(downlink)) => match KeptDownlink::parse(downlink) {
-                    Some(downlink) => downlink.dev_eui,
-                    None => continue,
-                },
-                (None, None) => continue,
-            };
-            let lane = match state.record.as_ref().map(|record| (record.root, record.session)) {
-                Some((0, Some(session))) => lane_of_addr(session.dev_addr),
-                _ => lane_of_eui(dev_eui),
-            };
-            let target = self.shard_of_lane(lane.0);
-            if let Some(record) = state.record {
-                self.push(target, ToShard::Restore(record));
+    /// Gives the shards what was kept of their devices, and where groups of consumers were. Says of how many devices.
+    pub(super) fn restore_devices(
+        &mut self,
+        devices: Box<Devices<'_>>,
+        cursors: &[(u32, Group, Cursors)],
+        catalog: &Catalog,
+    ) -> Result<usize, Fault> {
+        let seats = self.seats.clone();
+        let count = AtomicUsize::new(0);
+        let each = |state| {
+            if give(&seats, state).is_some() {
+                count.fetch_add(1, Ordering::Relaxed);
             }
-            for downlink in state.queue {
-                self.push(target, ToShard::RestoreDownlink(downlink.into()));
+        };
+        thread::scope(|scope| {
+            let reading = scope.spawn(|| devices(&each));
+            // A shard whose answers find no room reads no mail.
+            while !reading.is_finished() {
+                self.drain_shards();
+                thread::park_timeout(HEAR_INTERVAL);
             }
-        }
+            reading.join().unwrap_or_else(|panic| resume_unwind(panic))
+        })?;
         for target in 0..self.seats.len() {
             // Before any consumer can come: what a shard knows no segments of it takes for delivered.
-            self.push(target, ToShard::Catalog(Box::new(kept.catalog.clone())));
-            self.push(target, ToShard::Cursors(Box::new(kept.cursors.clone())));
+            self.push(target, ToShard::Catalog(Box::new(catalog.clone())));
+            self.push(target, ToShard::Cursors(Box::new(cursors.to_vec())));
         }
-        count
+        Ok(count.into_inner())
+    }
+
+    /// Starts the keeper's thread, once its keeper has read what it kept.
+    ///
+    /// # Errors
+    /// The host's.
+    pub(crate) fn start_keeper(
+        &mut self,
+        keeper: Keeper<Directory>,
+        ends: Ends,
+        notify: Arc<dyn Fn() + Send + Sync>,
+    ) -> std::io::Result<()> {
+        self.keeper.start(keeper, ends, notify)
     }
 
     /// Best copies that were promised to durable streams when the last run ended.
-    pub(super) fn restore_owed(&mut self, kept: &mut Kept) {
-        for (lane, event) in std::mem::take(&mut kept.owed) {
+    pub(super) fn restore_owed(&mut self, owed: Vec<(u8, Vec<u8>)>) {
+        for (lane, event) in owed {
             let target = self.shard_of_lane(lane);
             self.push(target, ToShard::Owed(event.into()));
         }
@@ -173,4 +212,34 @@ impl Control {
             Some(_) => Ok(()),
         }
     }
+}
+
+/// Gives a device's state to the shard in which it lives. `None` if it is nobody's.
+fn give(seats: &[Seat], state: DeviceState) -> Option<()> {
+    let lane = match &state.record {
+        Some(record) => match record.session {
+            Some(session) if record.root == 0 => lane_of_addr(session.dev_addr),
+            _ => lane_of_eui(record.dev_eui),
+        },
+        None => lane_of_eui(KeptDownlink::parse(state.queue.first()?)?.dev_eui),
+    };
+    let seat = &seats[shard::shard_of_lane(lane.0, seats.len())];
+    if let Some(record) = state.record {
+        post(seat, ToShard::Restore(record));
+    }
+    for downlink in state.queue {
+        post(seat, ToShard::RestoreDownlink(downlink.into()));
+    }
+    Some(())
+}
+
+/// Puts a message into a shard's mailbox, as soon as there is room. Shards do not stop before serving.
+fn post(seat: &Seat, message: ToShard) {
+    let mut message = message;
+    while let Err(back) = seat.mailbox.to.push(message) {
+        message = back;
+        seat.waker.wake();
+        thread::sleep(FULL_SLEEP);
+    }
+    seat.waker.wake();
 }

@@ -62,7 +62,7 @@ impl Bench {
         let mut control = Control::new(Parts {
             seats: seats.collect(),
             plan_log: PlanLog::open(dir.path()).expect("a plan"),
-            keeper: Handle::to_memory().0,
+            keeper: Handle::new().0,
             inbound,
             scrapes,
             stop: Arc::clone(&stop),
@@ -223,8 +223,17 @@ fn a_restart_takes_frames_last() {
     network.upsert(&spec, &mut Deaf, base::UnixMicros(1)).expect("room");
     let records: Vec<_> = network.records().collect();
     assert_eq!(records.len(), 1);
-    let states = records.into_iter().map(|record| DeviceState { record: Some(record), queue: Vec::new() }).collect();
-    bench.control.restore(&mut Kept { states, ..Kept::default() }).expect("readable");
+    let devices = |each: &(dyn Fn(DeviceState) + Sync)| {
+        records.into_iter().for_each(|record| each(DeviceState { record: Some(record), queue: Vec::new() }));
+        Ok(())
+    };
+    let kept = Kept {
+        devices: Box::new(devices),
+        cursors: Vec::new(),
+        catalog: journal::Catalog::default(),
+        owed: Vec::new(),
+    };
+    bench.control.restore(kept).expect("readable");
     assert_eq!(
         words(&bench.mailboxes[0]),
         ["device", "device", "restore", "catalog", "cursors", "load", "gateway", "mark"]
