@@ -285,15 +285,7 @@ impl Thread {
         Ok(index)
     }
 
-    fn render(&self, stream: u32, event: &Event<'_>) -> Option<Vec<u8>> {
-        let format = &self.plan.formats[self.plan.streams[stream as usize].format as usize];
-        let mut text = vec![0; MESSAGE_BYTES_MAX];
-        let count = format.template(event.kind)?.run(event, &mut text).ok()?;
-        text.truncate(count);
-        Some(text)
-    }
-
-    fn history(&self, asked: &v1::History) -> Result<v1::HistoryPage, String> {
+    fn history(&mut self, asked: &v1::History) -> Result<v1::HistoryPage, String> {
         let stream = self.stream(asked.stream)?;
         let query = Query {
             from: UnixMicros(asked.from_us),
@@ -304,22 +296,25 @@ impl Thread {
         };
         let mut page = v1::HistoryPage::default();
         let mut bytes = 0;
-        let mut cut = None;
+        let plan = &self.plan;
         let found = self.keeper.history(
             &query,
-            |event| self.plan.covers(stream, event),
-            |position, event| match self.render(stream, event) {
-                _ if cut.is_some() => {}
-                Some(message) if bytes + message.len() > PAGE_BYTES_MAX => cut = Some(position),
-                Some(message) => {
+            |event| plan.covers(stream, event),
+            |_, event| {
+                let Some(message) = render(plan, stream, event) else { return true };
+                let fits = bytes + message.len() <= PAGE_BYTES_MAX;
+                if fits {
                     bytes += message.len();
                     page.messages.push(message);
                 }
-                None => {}
+                fits
             },
         );
-        let next = cut.or(found.map_err(|fault| unavailable(&fault))?.next);
-        page.next = next.map(|position| position.0.to_le_bytes().to_vec()).unwrap_or_default();
+        page.next = found
+            .map_err(|fault| unavailable(&fault))?
+            .next
+            .map(|position| position.0.to_le_bytes().to_vec())
+            .unwrap_or_default();
         Ok(page)
     }
 
@@ -338,7 +333,7 @@ impl Thread {
                 reason: body.reason.name().into(),
                 attempts: u32::from(body.attempts),
                 at_us: letter.at.0,
-                message: self.render(stream, &body.event).unwrap_or_default(),
+                message: render(&self.plan, stream, &body.event).unwrap_or_default(),
             });
         }
         if letters.next().is_some() {
@@ -375,15 +370,33 @@ impl Thread {
     }
 
     /// When the message with an Id happened.
-    fn find(&self, seek: &v1::SeekGroup) -> Option<UnixMicros> {
+    fn find(&mut self, seek: &v1::SeekGroup) -> Option<UnixMicros> {
         let stream = self.plan.stream_of_id(seek.stream)?;
         let Some(v1::seek_group::To::Id(id)) = &seek.to else { return None };
-        let query = Query { from: UnixMicros(0), to: UnixMicros(0), device: None, after: Position::ZERO, limit: 1 };
-        let mut found = None;
-        let wants = |event: &Event<'_>| event.stable_id().as_str() == id && self.plan.covers(stream, event);
-        self.keeper.history(&query, wants, |_, event| found = Some(event.at)).ok()?;
-        found
+        let mut query = Query { from: UnixMicros(0), to: UnixMicros(0), device: None, after: Position::ZERO, limit: 1 };
+        let plan = &self.plan;
+        loop {
+            let mut found = None;
+            let wants = |event: &Event<'_>| event.stable_id().as_str() == id && plan.covers(stream, event);
+            let page = self.keeper.history(&query, wants, |_, event| {
+                found = Some(event.at);
+                true
+            });
+            match (found, page.ok()?.next) {
+                (None, Some(next)) => query.after = next,
+                (found, _) => return found,
+            }
+        }
     }
+}
+
+/// A message as the stream says it.
+fn render(plan: &Plan, stream: u32, event: &Event<'_>) -> Option<Vec<u8>> {
+    let format = &plan.formats[plan.streams[stream as usize].format as usize];
+    let mut text = vec![0; MESSAGE_BYTES_MAX];
+    let count = format.template(event.kind)?.run(event, &mut text).ok()?;
+    text.truncate(count);
+    Some(text)
 }
 
 fn id_of(key: &LetterKey) -> String {

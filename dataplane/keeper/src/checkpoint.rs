@@ -115,7 +115,7 @@ fn put_globals<F: Files>(to: &mut Writer<'_, F>, globals: &Globals) -> io::Resul
 }
 
 /// Names to its second argument the durable streams that cover an event.
-type Covering<'a> = dyn FnMut(&Event<'_>, &mut dyn FnMut(u32)) + 'a;
+pub(crate) type Covering<'a> = dyn FnMut(&Event<'_>, &mut dyn FnMut(u32)) + 'a;
 
 impl<F: Files> Keeper<F> {
     /// Folds the segments that have ended into the next checkpoint. `streams` names the durable streams that cover an

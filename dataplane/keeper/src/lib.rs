@@ -13,13 +13,16 @@ mod checkpoint;
 mod fold;
 mod history;
 mod manifest;
+mod read;
 mod recover;
 mod retain;
+mod summary;
 
 pub use fold::{DeadLetter, Globals, LetterKey};
 pub use history::{Inspected, Page, Query};
 pub use recover::{Counts, Recovered};
 pub use retain::{Retention, Trimmed};
+pub use summary::Retained;
 
 use base::UnixMicros;
 use checkpoint::Sections;
@@ -116,6 +119,8 @@ pub struct Keeper<F> {
     pub(crate) globals: Globals,
     /// Segments that have ended and are not in the checkpoint.
     pub(crate) ended: Vec<SegmentName>,
+    pub(crate) summaries: BTreeMap<SegmentName, summary::Summary>,
+    pub(crate) base: summary::Base,
 }
 
 impl<F: Files> Keeper<F> {

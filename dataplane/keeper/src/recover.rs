@@ -67,6 +67,8 @@ impl<F: Files> Keeper<F> {
             sections: manifest.sections,
             globals: Globals::default(),
             ended: Vec::new(),
+            summaries: BTreeMap::new(),
+            base: Default::default(),
         };
         let mut last_epoch = 0;
         for (info, usage) in manifest.segments {

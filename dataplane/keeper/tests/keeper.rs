@@ -6,7 +6,7 @@ use core::time::Duration;
 use event::{Copy, Event, Kind as EventKind};
 use files::Files;
 use journal::{Cursor, CursorBody, HEADER_BYTES, Kind, Limits as LogLimits, Log, Position, Record};
-use keeper::{Fault, Keeper, Limits, Query, Recovered, Retention};
+use keeper::{Fault, Keeper, Limits, Query, Recovered, Retained, Retention};
 use lorawan::{AesKey, DevAddr, SessionKeys};
 use session::body::{BODY_BYTES_MAX, DeadLetterBody, DeadReason, PutBackBody, UplinkBody};
 use session::{Advance, DEV_NONCE_COUNT, Dequeued, DeviceState, KeptDownlink, KeptSession, SessionRecord};
@@ -16,7 +16,11 @@ use std::io;
 use std::rc::Rc;
 
 const LIMITS: Limits = Limits { bytes_max: 0, reserve_bytes: 0 };
+const LONG_LOG: LogLimits = LogLimits { segment_bytes: 8 << 20, ..LOG };
 const LOG: LogLimits = LogLimits { segment_bytes: 256 << 10, tail_bytes: 512 << 10, batch_bytes: 256 << 10 };
+
+const EVERYTHING: Query =
+    Query { from: UnixMicros(0), to: UnixMicros(0), device: None, after: Position::ZERO, limit: 100 };
 
 /// Files in memory, which may fail from some change on.
 #[derive(Clone, Default)]
@@ -24,6 +28,8 @@ struct Memory {
     files: Rc<RefCell<BTreeMap<String, Vec<u8>>>>,
     /// Changes that still succeed.
     left: Rc<Cell<Option<usize>>>,
+    /// Bytes that were read.
+    read: Rc<Cell<usize>>,
 }
 
 impl Memory {
@@ -57,6 +63,7 @@ impl Files for Memory {
         let rest = files.get(name).ok_or_else(Self::absent)?.get(offset as usize..).unwrap_or_default();
         let count = rest.len().min(target.len());
         target[..count].copy_from_slice(&rest[..count]);
+        self.read.set(self.read.get() + count);
         Ok(count)
     }
 
@@ -122,10 +129,14 @@ struct Run {
 impl Run {
     /// Begins a run on what is there.
     fn start(files: &Memory) -> Result<(Self, Recovered), Fault> {
+        Self::start_with(files, LOG)
+    }
+
+    fn start_with(files: &Memory, limits: LogLimits) -> Result<(Self, Recovered), Fault> {
         let (mut keeper, recovered) = Keeper::recover(files.clone(), LIMITS)?;
         keeper.tidy()?;
         let clock = 1_700_000_000_000_000 + u64::from(recovered.epoch) * 1_000_000_000;
-        let log = Log::new(LOG, recovered.epoch, 0);
+        let log = Log::new(limits, recovered.epoch, 0);
         Ok((Self { keeper, log, files: files.clone(), clock }, recovered))
     }
 
@@ -370,7 +381,7 @@ fn a_disk_that_fails_at_any_moment_costs_nothing_that_was_there() {
     let image = files.files.borrow().clone();
     let retention = [Retention { stream: 5, age: Duration::from_secs(1 << 30), bytes: 1 << 40 }];
     for changes in 0..400 {
-        let files = Memory { files: Rc::new(RefCell::new(image.clone())), left: Rc::new(Cell::new(None)) };
+        let files = Memory { files: Rc::new(RefCell::new(image.clone())), ..Memory::default() };
         let (mut run, _) = Run::start(&files).expect("readable");
         files.left.set(Some(changes));
         let folded = run.keeper.checkpoint(&mut |_, each| each(5));
@@ -425,10 +436,20 @@ fn history_is_paged_and_by_time() {
     for _ in 0..3000 {
         step(&mut run, &mut model, &mut random);
     }
-    let mut query = Query { from: UnixMicros(0), to: UnixMicros(0), device: None, after: Position::ZERO, limit: 100 };
+    let mut query = EVERYTHING;
     let mut told = Vec::new();
     loop {
-        let page = run.keeper.history(&query, |_| true, |_, event| told.push(event.at)).expect("readable");
+        let page = run
+            .keeper
+            .history(
+                &query,
+                |_| true,
+                |_, event| {
+                    told.push(event.at);
+                    true
+                },
+            )
+            .expect("readable");
         let Some(next) = page.next else { break };
         assert_eq!(page.count, 100);
         query.after = next;
@@ -437,8 +458,172 @@ fn history_is_paged_and_by_time() {
     let middle = model.events[model.events.len() / 2];
     query = Query { from: middle, limit: 100_000, after: Position::ZERO, ..query };
     told.clear();
-    run.keeper.history(&query, |_| true, |_, event| told.push(event.at)).expect("readable");
+    run.keeper
+        .history(
+            &query,
+            |_| true,
+            |_, event| {
+                told.push(event.at);
+                true
+            },
+        )
+        .expect("readable");
     assert_eq!(told, model.events.iter().copied().filter(|at| *at >= middle).collect::<Vec<_>>());
+}
+
+/// What a stream retains is what its history gives, however much of it is folded, read already, or from an earlier run.
+#[test]
+fn what_is_retained_is_what_history_gives() {
+    let files = Memory::default();
+    let mut random = SplitMix64::new(11);
+    let mut model = Model::default();
+    let even = |event: &Event<'_>| event.dev_eui.to_u64().is_multiple_of(2);
+    let mut compared = 0;
+    for _ in 0..3 {
+        let (mut run, _) = Run::start(&files).expect("readable");
+        for turn in 0..1500 {
+            step(&mut run, &mut model, &mut random);
+            match random.below(200) {
+                0 => drop(run.keeper.checkpoint(&mut |event, each| covering(event, each)).expect("room")),
+                1 => {
+                    let retention = |stream| Retention { stream, age: Duration::from_secs(1 << 30), bytes: 200_000 };
+                    run.keeper.retain(&[retention(5), retention(6)], UnixMicros(run.clock)).expect("done");
+                }
+                _ => {}
+            }
+            if turn % 100 != 99 {
+                continue;
+            }
+            while run.keeper.follow(&mut |event, each| covering(event, each), 100_000).expect("readable") {}
+            let retained = run.keeper.retained();
+            for stream in [5, 6] {
+                let mut expected = Retained::default();
+                let query = Query { limit: usize::MAX, ..EVERYTHING };
+                let read = run.keeper.history(
+                    &query,
+                    |event| stream == 5 || even(event),
+                    |_, event| {
+                        expected.messages += 1;
+                        expected.oldest = Some(expected.oldest.map_or(event.at, |oldest| oldest.min(event.at)));
+                        true
+                    },
+                );
+                read.expect("readable");
+                let of_stream = retained.get(&stream).copied().unwrap_or_default();
+                assert!(of_stream.bytes > 40 * of_stream.messages || of_stream.messages == 0);
+                assert_eq!(Retained { bytes: 0, ..of_stream }, expected, "stream {stream}, turn {turn}");
+                compared += usize::from(expected.messages > 0);
+            }
+        }
+    }
+    assert!(compared > 50, "{compared}");
+}
+
+/// Stream 5 has every event, stream 6 those of every other device.
+fn covering(event: &Event<'_>, each: &mut dyn FnMut(u32)) {
+    each(5);
+    if event.dev_eui.to_u64().is_multiple_of(2) {
+        each(6);
+    }
+}
+
+/// Summing up reads what is new, not what is there.
+#[test]
+fn each_byte_is_read_once_for_the_sums() {
+    let files = Memory::default();
+    let mut random = SplitMix64::new(12);
+    let mut model = Model::default();
+    let (mut run, _) = Run::start(&files).expect("readable");
+    for _ in 0..2000 {
+        step(&mut run, &mut model, &mut random);
+    }
+    let follow = |run: &mut Run| {
+        let before = files.read.get();
+        assert!(!run.keeper.follow(&mut |event, each| covering(event, each), u64::MAX).expect("readable"));
+        files.read.get() - before
+    };
+    assert!(follow(&mut run) > 256 << 10, "all of it the first time");
+    for _ in 0..20 {
+        step(&mut run, &mut model, &mut random);
+        // A piece of the segment that is written, and one of the next.
+        assert!(follow(&mut run) <= 2 * (64 << 10));
+    }
+}
+
+/// A page costs its own size, whatever the segment that it is of holds beside it, is written to still or not; and so does
+/// one of a time.
+#[test]
+fn a_page_costs_its_own_size() {
+    // Of 100 messages, twice, and what pieces and stretches add.
+    const PAGE_BYTES_MAX: usize = 256 << 10;
+    let files = Memory::default();
+    let mut random = SplitMix64::new(13);
+    let mut model = Model::default();
+    let (mut run, _) = Run::start_with(&files, LONG_LOG).expect("readable");
+    while run.log.head().offset() < 12 << 20 {
+        step(&mut run, &mut model, &mut random);
+        if run.log.head().offset() > 9 << 20 && run.keeper.unfolded_bytes() > 0 {
+            run.keeper.checkpoint(&mut |event, each| covering(event, each)).expect("room");
+        }
+    }
+    while run.keeper.follow(&mut |event, each| covering(event, each), u64::MAX).expect("readable") {}
+    let middle = model.events[model.events.len() / 2];
+    let late = model.events[model.events.len() - 40];
+    for (from, to) in [(0, 0), (middle.0, 0), (0, middle.0), (late.0, 0), (middle.0, middle.0 + 1)] {
+        let mut query = Query { from: UnixMicros(from), to: UnixMicros(to), ..EVERYTHING };
+        let mut told = Vec::new();
+        loop {
+            let before = files.read.get();
+            let page = run.keeper.history(
+                &query,
+                |_| true,
+                |_, event| {
+                    told.push(event.at);
+                    true
+                },
+            );
+            let page = page.expect("readable");
+            let read = files.read.get() - before;
+            assert!(
+                read <= PAGE_BYTES_MAX + (512 << 10) * usize::from(from > 0),
+                "{read} bytes for {page:?}, from {from}"
+            );
+            let Some(next) = page.next else { break };
+            query.after = next;
+        }
+        let in_time = |at: &UnixMicros| at.0 >= from && (to == 0 || at.0 < to);
+        assert_eq!(told, model.events.iter().copied().filter(in_time).collect::<Vec<_>>(), "from {from} to {to}");
+    }
+}
+
+/// What is rare is looked for a bounded while, and the next page goes on there, in the next run too.
+#[test]
+fn what_is_rare_comes_in_more_pages() {
+    let files = Memory::default();
+    let mut random = SplitMix64::new(14);
+    let mut model = Model::default();
+    let (mut run, _) = Run::start_with(&files, LONG_LOG).expect("readable");
+    while run.log.head().offset() < 40 << 20 {
+        step(&mut run, &mut model, &mut random);
+    }
+    run.keeper.checkpoint(&mut |event, each| covering(event, each)).expect("room");
+    let (mut run, _) = Run::start_with(&files, LONG_LOG).expect("readable");
+    let late = model.events[model.events.len() - 5];
+    for query in [Query { from: late, ..EVERYTHING }, Query { device: Some(Eui64::new(1 << 40)), ..EVERYTHING }] {
+        let (mut query, mut pages, mut count) = (query, 0, 0);
+        loop {
+            let before = files.read.get();
+            let page = run.keeper.history(&query, |_| true, |_, _| true).expect("readable");
+            let read = files.read.get() - before;
+            assert!(read < 40 << 20, "{read} bytes for {page:?} of {query:?}");
+            (pages, count) = (pages + 1, count + page.count);
+            assert!(pages < 10);
+            let Some(next) = page.next else { break };
+            query.after = next;
+        }
+        let expected = if query.device.is_some() { 0 } else { 5 };
+        assert_eq!((count, pages > 1), (expected, query.device.is_some()));
+    }
 }
 
 #[test]

@@ -310,16 +310,20 @@ impl Control {
             Query { from: UnixMicros(0), to: UnixMicros(0), device: None, after: Position::ZERO, limit: usize::MAX };
         for _ in 0..RECOVERIES_MAX {
             let mut uplinks = BTreeSet::new();
-            let keeper = self.keeper.as_ref().expect("just found");
-            let read = keeper.history(
-                &all,
+            let keeper = self.keeper.as_mut().expect("just found");
+            let mut query = all;
+            while let Ok(page) = keeper.history(
+                &query,
                 |event| event.kind == event::Kind::Uplink,
                 |_, event| {
                     uplinks.insert((event.dev_eui, event.fcnt));
+                    true
                 },
-            );
-            if read.is_ok() {
-                return uplinks;
+            ) {
+                match page.next {
+                    Some(next) => query.after = next,
+                    None => return uplinks,
+                }
             }
         }
         panic!("what is on the disk can be read in the end");
