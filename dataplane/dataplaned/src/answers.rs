@@ -5,7 +5,8 @@ use crate::waiting::{Table, Waiting};
 use base::UnixMicros;
 use contract::v1;
 use contract::v1::from_dataplane::Body;
-use plan::Upsert;
+use keeper::Retained;
+use plan::{Config, Upsert};
 use shard::{Happened, Query, Refused};
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -172,6 +173,22 @@ impl Pending {
             ..Default::default()
         });
         answer.gateways.extend(gateways);
+    }
+
+    /// Says of durable streams what is kept, and what is to be.
+    pub(crate) fn add_retained(&mut self, retained: &BTreeMap<u32, Retained>, config: &Config) {
+        let SoFar::Query { streams, .. } = &mut self.so_far else { return };
+        for (id, state) in streams {
+            if let Some(durable) = config.stream(*id).and_then(|stream| stream.delivery.durable()) {
+                state.retention_s = durable.retention.as_secs() as u32;
+                state.retention_bytes = durable.retention_bytes;
+            }
+            if let Some(retained) = retained.get(id) {
+                state.retained_messages = retained.messages;
+                state.retained_bytes = retained.bytes;
+                state.retained_oldest_us = retained.oldest.unwrap_or_default().0;
+            }
+        }
     }
 
     /// The answer as far as it came, and whom it answers.

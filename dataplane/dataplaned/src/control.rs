@@ -17,10 +17,11 @@ use contract::v1;
 use contract::v1::from_dataplane::Body as Said;
 use contract::v1::to_dataplane::Body as Told;
 use crossbeam::channel::{Receiver, Sender};
+use keeper::Retained;
 use plan::{Config, Refusal, Upsert};
 use session::lane_of_eui;
 use shard::{FromShard, Load, Mailbox, Report, ToShard};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -43,7 +44,16 @@ pub(crate) struct Seat {
 
 /// A scrape waiting for every shard's report.
 pub(crate) struct Scrape {
-    pub(crate) answer: Sender<Vec<Report>>,
+    pub(crate) answer: Sender<Scraped>,
+}
+
+/// What a scrape gets.
+#[derive(Default)]
+pub(crate) struct Scraped {
+    /// In the order of shards.
+    pub(crate) reports: Vec<Report>,
+    /// What durable streams have, by stream.
+    pub(crate) retained: BTreeMap<u32, Retained>,
 }
 
 /// What the control thread is made of.
@@ -77,6 +87,8 @@ pub(crate) struct Control {
     pending: HashMap<u64, (Instant, Pending)>,
     request_count: u64,
     scraping: Option<(Scrape, Vec<Report>, Instant)>,
+    /// What durable streams have, as the keeper told it last.
+    retained: BTreeMap<u32, Retained>,
     /// By shard.
     stopped: Vec<bool>,
 }
@@ -110,6 +122,7 @@ impl Control {
             pending: HashMap::new(),
             request_count: 0,
             scraping: None,
+            retained: BTreeMap::new(),
         }
     }
 
@@ -576,6 +589,7 @@ impl Control {
         if pending.is_whole() {
             let (_, mut pending) = self.pending.remove(&number).expect("it was there");
             pending.add_those_without_room(&self.waiting);
+            pending.add_retained(&self.retained, &self.config);
             let (request, body) = pending.answer();
             self.say(request, body);
         }
@@ -614,7 +628,7 @@ impl Control {
         {
             reports.sort_by_key(|report| report.shard);
             // The scraper may have gone away.
-            let _answered = scrape.answer.send(reports);
+            let _answered = scrape.answer.send(Scraped { reports, retained: self.retained.clone() });
         }
     }
 

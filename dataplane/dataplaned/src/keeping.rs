@@ -14,10 +14,11 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded}
 use event::Event;
 use files::Directory;
 use journal::{Catalog, Position, SegmentInfo, SegmentName, Wanted};
-use keeper::{Fault, Keeper, LetterKey, Query, Retention};
+use keeper::{Fault, Keeper, LetterKey, Query, Retained, Retention};
 use plan::{Delivery, Plan};
 use session::body::DeadLetterBody;
 use shard::Trouble;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -33,6 +34,9 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(600);
 
 /// Between two removals of what nobody wants.
 const RETAIN_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Bytes of the journal that are read for its sums before the next question is looked at.
+const FOLLOW_BYTES: u64 = 16 << 20;
 
 /// The longest rendered message, bytes.
 const MESSAGE_BYTES_MAX: usize = 16 << 10;
@@ -81,6 +85,8 @@ pub(crate) enum Told {
     Answer(u64, Box<v1::from_dataplane::Body>),
     /// A dead letter is to be put back: lane, tenant, and a `PutBack` record's body.
     PutBack(u8, u32, Vec<u8>),
+    /// What durable streams have, by stream.
+    Retained(BTreeMap<u32, Retained>),
     /// A group is to go on at this time.
     Found(u64, v1::SeekGroup, Option<UnixMicros>),
 }
@@ -142,8 +148,14 @@ struct Thread {
     waiting: Vec<(usize, Wanted)>,
     in_trouble: bool,
     checkpointed: Instant,
-    retained: Instant,
+    trimmed: Instant,
     corrupt: u64,
+    /// There is more to read for the sums.
+    behind: bool,
+    followed: Instant,
+    /// As it was told last, and when.
+    retained: BTreeMap<u32, Retained>,
+    told_at: Instant,
 }
 
 fn now() -> UnixMicros {
@@ -158,14 +170,28 @@ impl Thread {
         tell: Sender<Told>,
         notify: Arc<dyn Fn() + Send + Sync>,
     ) -> Self {
-        let (checkpointed, retained) = (Instant::now(), Instant::now());
-        let (plan, waiting, in_trouble, corrupt) = (Box::default(), Vec::new(), false, 0);
-        Self { keeper, asked, tell, notify, plan, waiting, in_trouble, checkpointed, retained, corrupt }
+        let start = Instant::now();
+        Self {
+            keeper,
+            asked,
+            tell,
+            notify,
+            plan: Box::default(),
+            waiting: Vec::new(),
+            in_trouble: false,
+            checkpointed: start,
+            trimmed: start,
+            corrupt: 0,
+            behind: false,
+            followed: start,
+            retained: BTreeMap::new(),
+            told_at: start,
+        }
     }
 
     fn run(mut self) {
         loop {
-            match self.asked.recv_timeout(TICK) {
+            match self.asked.recv_timeout(if self.behind { Duration::ZERO } else { TICK }) {
                 Ok(ask) => self.obey(ask),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -174,6 +200,7 @@ impl Thread {
                 self.make(shard, wanted);
             }
             self.tend();
+            self.follow();
         }
     }
 
@@ -269,14 +296,39 @@ impl Thread {
                 Err(fault) => tracing::error!(%fault, "no checkpoint could be made; the journal keeps growing"),
             }
         }
-        if self.retained.elapsed() >= RETAIN_INTERVAL || (due && self.retained.elapsed() >= TICK) || self.in_trouble {
-            self.retained = Instant::now();
+        if self.trimmed.elapsed() >= RETAIN_INTERVAL || (due && self.trimmed.elapsed() >= TICK) || self.in_trouble {
+            self.trimmed = Instant::now();
             let streams: Vec<Retention> = retentions(&self.plan).collect();
             match self.keeper.retain(&streams, now()) {
                 Ok(trimmed) if trimmed.segments > 0 => self.say(Told::Catalog(self.keeper.catalog().clone())),
                 Ok(_) => {}
                 Err(fault) => tracing::error!(%fault, "old segments could not be removed"),
             }
+        }
+    }
+
+    /// Reads for the sums what was written meanwhile, and tells what streams have if that has changed.
+    fn follow(&mut self) {
+        if !self.plan.has_durable_streams() || (!self.behind && self.followed.elapsed() < TICK) {
+            return;
+        }
+        self.followed = Instant::now();
+        let plan = &self.plan;
+        let followed = self
+            .keeper
+            .follow(&mut |event, each| plan.covering_durable(event, |_, stream| each(stream.id)), FOLLOW_BYTES);
+        self.behind = followed.unwrap_or_else(|fault| {
+            tracing::warn!(%fault, "the journal could not be read for what streams have in it");
+            false
+        });
+        if self.behind && self.told_at.elapsed() < TICK {
+            return;
+        }
+        let retained = self.keeper.retained();
+        if retained != self.retained {
+            self.told_at = Instant::now();
+            self.retained = retained;
+            self.say(Told::Retained(self.retained.clone()));
         }
     }
 

@@ -106,6 +106,7 @@ impl Control {
                         self.push(target, ToShard::Catalog(Box::new(catalog.clone())));
                     }
                 }
+                Told::Retained(retained) => self.retained = retained,
                 Told::Answer(request, body) => self.say(request, *body),
                 Told::PutBack(lane, tenant, body) => {
                     let target = self.shard_of_lane(lane);
