@@ -8,7 +8,7 @@ mod kept;
 pub(crate) use kept::Kept;
 
 use crate::answers::{self, Expected, Pending};
-use crate::keeping::{Ask, Handle};
+use crate::keeping::{Ask, Handle, Whom};
 use crate::link::{Inbound, Link};
 use crate::plan_log::{Fault, PlanLog, Staging};
 use crate::waiting::{Table, Waiting};
@@ -547,6 +547,9 @@ impl Control {
                     self.push(target, ToShard::Upsert(Upsert::RemoveDevice(dev_eui)));
                     self.try_again(target, Table::Devices);
                 }
+            }
+            FromShard::Find { session, stream, id } => {
+                self.keeper.ask(Ask::Find(Whom::Session(source, session), stream, id.text().into()));
             }
             FromShard::MakeSegment(wanted) => self.keeper.ask(Ask::Make(source, wanted)),
             FromShard::Sealed(info) => self.keeper.ask(Ask::Sealed(info)),

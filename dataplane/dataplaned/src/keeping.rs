@@ -14,11 +14,11 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded}
 use event::Event;
 use files::Directory;
 use journal::{Catalog, Position, SegmentInfo, SegmentName, Wanted};
-use keeper::{Fault, Keeper, LetterKey, Query, Retained, Retention};
+use keeper::{Fault, Keeper, LetterKey, Page, Query, Retained, Retention};
 use plan::{Delivery, Plan};
 use session::body::DeadLetterBody;
-use shard::Trouble;
-use std::collections::BTreeMap;
+use shard::{NotFound, ReplyTo, Trouble};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -41,6 +41,9 @@ const FOLLOW_BYTES: u64 = 16 << 20;
 /// The longest rendered message, bytes.
 const MESSAGE_BYTES_MAX: usize = 16 << 10;
 
+/// Messages that are looked for at once; consumers may ask for them as they like.
+const FINDING_COUNT_MAX: usize = 64;
+
 /// Bytes of messages in one page.
 const PAGE_BYTES_MAX: usize = 2 << 20;
 
@@ -58,8 +61,8 @@ pub(crate) enum Ask {
     DeadLetters(u64, v1::DeadLetters),
     /// Dead letters to be put back.
     PutBack(u64, v1::PutBack),
-    /// Where the message with an Id stands in time: a group is to go on there.
-    Find(u64, v1::SeekGroup),
+    /// Where the message of a stream with an Id stands in time.
+    Find(Whom, u32, String),
     /// How much there is.
     Figures(Sender<Figures>),
 }
@@ -87,8 +90,25 @@ pub(crate) enum Told {
     PutBack(u8, u32, Vec<u8>),
     /// What durable streams have, by stream.
     Retained(BTreeMap<u32, Retained>),
-    /// A group is to go on at this time.
-    Found(u64, v1::SeekGroup, Option<UnixMicros>),
+    /// When the message that was to be found happened.
+    Found(Whom, Result<UnixMicros, NotFound>),
+}
+
+/// For whom a message is looked for.
+#[derive(Debug)]
+pub(crate) enum Whom {
+    /// A group is to go on there, by this request of the control plane.
+    Group(u64, Box<v1::SeekGroup>),
+    /// The group of this shard's session is to begin there.
+    Session(usize, ReplyTo),
+}
+
+/// A message that is looked for: what of the journal was read without finding it.
+struct Finding {
+    whom: Whom,
+    stream: u32,
+    id: String,
+    read: Position,
 }
 
 /// The control thread's ends.
@@ -150,6 +170,7 @@ struct Thread {
     checkpointed: Instant,
     trimmed: Instant,
     corrupt: u64,
+    finding: VecDeque<Finding>,
     /// There is more to read for the sums.
     behind: bool,
     followed: Instant,
@@ -182,6 +203,7 @@ impl Thread {
             checkpointed: start,
             trimmed: start,
             corrupt: 0,
+            finding: VecDeque::new(),
             behind: false,
             followed: start,
             retained: BTreeMap::new(),
@@ -191,7 +213,7 @@ impl Thread {
 
     fn run(mut self) {
         loop {
-            match self.asked.recv_timeout(if self.behind { Duration::ZERO } else { TICK }) {
+            match self.asked.recv_timeout(if self.is_busy() { Duration::ZERO } else { TICK }) {
                 Ok(ask) => self.obey(ask),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -201,7 +223,12 @@ impl Thread {
             }
             self.tend();
             self.follow();
+            self.find();
         }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.behind || !self.finding.is_empty()
     }
 
     fn say(&self, told: Told) {
@@ -237,9 +264,11 @@ impl Thread {
                 let done = done.unwrap_or_else(|error| v1::PutBackDone { error, ..Default::default() });
                 self.answer(request, v1::from_dataplane::Body::PutBackDone(done));
             }
-            Ask::Find(request, seek) => {
-                let found = self.find(&seek);
-                self.say(Told::Found(request, seek, found));
+            Ask::Find(whom, _, _) if self.finding.len() == FINDING_COUNT_MAX => {
+                self.say(Told::Found(whom, Err(NotFound::Busy)));
+            }
+            Ask::Find(whom, stream, id) => {
+                self.finding.push_back(Finding { whom, stream, id, read: Position::ZERO });
             }
             Ask::Figures(answer) => {
                 let catalog = self.keeper.catalog();
@@ -421,24 +450,35 @@ impl Thread {
         Ok(v1::PutBackDone { count, error: String::new() })
     }
 
-    /// When the message with an Id happened.
-    fn find(&mut self, seek: &v1::SeekGroup) -> Option<UnixMicros> {
-        let stream = self.plan.stream_of_id(seek.stream)?;
-        let Some(v1::seek_group::To::Id(id)) = &seek.to else { return None };
-        let mut query = Query { from: UnixMicros(0), to: UnixMicros(0), device: None, after: Position::ZERO, limit: 1 };
-        let plan = &self.plan;
-        loop {
-            let mut found = None;
-            let wants = |event: &Event<'_>| event.stable_id().as_str() == id && plan.covers(stream, event);
-            let page = self.keeper.history(&query, wants, |_, event| {
-                found = Some(event.at);
-                true
-            });
-            match (found, page.ok()?.next) {
-                (None, Some(next)) => query.after = next,
-                (found, _) => return found,
+    /// Looks for the first of the messages that are to be found, in as much of the journal as one page may read.
+    fn find(&mut self) {
+        let Some(mut finding) = self.finding.pop_front() else { return };
+        let outcome = match self.plan.stream_of_id(finding.stream) {
+            Some(stream) => {
+                let after = finding.read;
+                let query = Query { from: UnixMicros(0), to: UnixMicros(0), device: None, after, limit: 1 };
+                let (plan, id, mut found) = (&self.plan, &finding.id, None);
+                let wants = |event: &Event<'_>| event.stable_id().as_str() == id && plan.covers(stream, event);
+                let page = self.keeper.history(&query, wants, |_, event| {
+                    found = Some(event.at);
+                    true
+                });
+                match (found, page) {
+                    (Some(at), _) => Ok(at),
+                    (None, Ok(Page { next: Some(next), .. })) => {
+                        finding.read = next;
+                        return self.finding.push_back(finding);
+                    }
+                    (None, Ok(_)) => Err(NotFound::Unknown),
+                    (None, Err(fault)) => {
+                        unavailable(&fault);
+                        Err(NotFound::Busy)
+                    }
+                }
             }
-        }
+            None => Err(NotFound::Unknown),
+        };
+        self.say(Told::Found(finding.whom, outcome));
     }
 }
 

@@ -3,7 +3,8 @@
 //! Two bounded queues per shard, never waited on by the shard. Whatever was allocated is freed where it was allocated:
 //! plans, queries and reports are boxes that travel to the shard and come back.
 
-use crate::group::{From, Group};
+use crate::group::{From, Group, MessageId, NotFound};
+use crate::hop::ReplyTo;
 use crate::keeping::Trouble;
 use crate::metrics::Report;
 use crate::streams::StreamState;
@@ -61,6 +62,13 @@ pub enum ToShard {
         group: Group,
         /// Where.
         from: From,
+    },
+    /// The answer to [`FromShard::Find`].
+    Found {
+        /// From the question.
+        session: ReplyTo,
+        /// Where its group begins.
+        from: Result<From, NotFound>,
     },
     /// A group is to be forgotten, and where it was.
     RemoveGroup {
@@ -122,6 +130,15 @@ pub enum FromShard {
         request: u64,
         /// Downlinks that were waiting.
         count: u32,
+    },
+    /// A session's group is to begin at a message: where is it?
+    Find {
+        /// Whose.
+        session: ReplyTo,
+        /// The stream.
+        stream: u32,
+        /// Which message.
+        id: MessageId,
     },
     /// A [`ToShard::Upsert`] found its table full: here it is again, to be tried when there is room.
     UpsertFull(Upsert),

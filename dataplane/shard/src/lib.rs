@@ -38,8 +38,8 @@ pub use control::{
     CommandRequest, ConnectionAnswer, DeviceAnswer, FromShard, GatewayAnswer, GroupAnswer, Happened, JournalAnswer,
     Load, Mailbox, QUEUE_LISTED_MAX, Query, QueuedAnswer, StreamAnswer, ToShard, What,
 };
-pub use group::{From, Group};
-pub use hop::{Ports, fabric};
+pub use group::{From, Group, MessageId, NotFound};
+pub use hop::{Ports, ReplyTo, fabric};
 pub use keeping::{JournalOptions, Trouble};
 pub use metrics::{Descriptor, Done, Drop, Gauges, Latencies, Report, descriptors};
 

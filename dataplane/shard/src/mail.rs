@@ -75,6 +75,10 @@ impl<D: Driver> Shard<D> {
                     let _known = feeds.seek(stream, group, from, ground);
                 });
             }
+            ToShard::Found { session, from } => {
+                let (clients, _, mut context) = self.with_clients(now);
+                clients.found(session, from, &mut context);
+            }
             ToShard::RemoveGroup { stream, group } => {
                 self.with_feeds(now, |feeds, _, ground| feeds.remove(stream, group, ground));
             }

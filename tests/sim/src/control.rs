@@ -236,7 +236,8 @@ impl Control {
             | FromShard::Retired(_)
             | FromShard::Queried(_)
             | FromShard::Commanded(_)
-            | FromShard::Flushed { .. } => {}
+            | FromShard::Flushed { .. }
+            | FromShard::Find { .. } => {}
         }
     }
 

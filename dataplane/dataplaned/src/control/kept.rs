@@ -1,14 +1,14 @@
 //! The control thread and the journal: what was kept goes to the shards at start, and what the keeper says goes on.
 
 use super::{Control, Said};
-use crate::keeping::{Ask, Told};
+use crate::keeping::{Ask, Told, Whom};
 use base::UnixMicros;
 use contract::v1;
 use files::Directory;
 use journal::{Cursors, LANE_COUNT};
 use keeper::{Fault, Keeper, Recovered};
 use session::{DeviceState, KeptDownlink, lane_of_addr, lane_of_eui};
-use shard::{From, Group, ToShard};
+use shard::{From, Group, NotFound, ToShard};
 
 /// What an earlier run left.
 #[derive(Debug, Default)]
@@ -112,10 +112,14 @@ impl Control {
                     let target = self.shard_of_lane(lane);
                     self.push(target, ToShard::PutBack { lane, tenant, body: body.into() });
                 }
-                Told::Found(request, seek, found) => match found {
-                    Some(at) => self.move_group(request, &seek, From::Time(at)),
-                    None => self.moved(request, "unknown_id"),
+                Told::Found(Whom::Group(request, seek), found) => match found {
+                    Ok(at) => self.move_group(request, &seek, From::Time(at)),
+                    Err(NotFound::Unknown) => self.moved(request, "unknown_id"),
+                    Err(NotFound::Busy) => self.moved(request, "unavailable"),
                 },
+                Told::Found(Whom::Session(shard, session), found) => {
+                    self.push(shard, ToShard::Found { session, from: found.map(From::Time) });
+                }
             }
         }
     }
@@ -127,7 +131,10 @@ impl Control {
             Some(To::Earliest(_)) => From::Earliest,
             Some(To::Latest(_)) => From::Latest,
             Some(To::TimeUs(at)) => From::Time(UnixMicros(at)),
-            Some(To::Id(_)) => return self.keeper.ask(Ask::Find(request, seek)),
+            Some(To::Id(ref id)) => {
+                let (stream, id) = (seek.stream, id.clone());
+                return self.keeper.ask(Ask::Find(Whom::Group(request, Box::new(seek)), stream, id));
+            }
             None => return self.moved(request, "unknown_id"),
         };
         self.move_group(request, &seek, from);

@@ -24,6 +24,7 @@ fn words(mailbox: &Mailbox) -> Vec<&'static str> {
             ToShard::Owed(_) => "owed",
             ToShard::PutBack { .. } => "put back",
             ToShard::Seek { .. } => "seek",
+            ToShard::Found { .. } => "found",
             ToShard::RemoveGroup { .. } => "remove group",
             ToShard::SegmentMade(_) => "segment made",
             ToShard::SegmentNotMade(_) => "segment not made",

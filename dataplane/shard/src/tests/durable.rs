@@ -1,6 +1,7 @@
 //! Durable streams: nothing is lost on the way from the log to a consumer that settles what it got.
 
 use super::*;
+use crate::{From, NotFound};
 
 fn journaled(shard_count: usize) -> Sizes {
     Sizes { journal: true, shard_count, ..Sizes::default() }
@@ -87,12 +88,59 @@ fn groups_do_not_disturb_each_other_and_begin_where_they_say() {
     let later = world.consumer_of(0, &format!("{TARGET}&group=c&from={since}"));
     world.turns(6);
     assert_eq!(ids(&mut world, 0, later).len(), 0, "nothing of that time yet");
-    for bad in ["group=no/slash", "group=123456789012345678901234567890123", "from=yesterday"] {
+    for bad in [
+        "group=no/slash",
+        "group=123456789012345678901234567890123",
+        "from=yesterday",
+        "from=-5",
+        "from=a--b",
+        "from=a-%C3%BC",
+    ] {
         let connection = world.driver(0).connect(PLAIN);
         world.driver(0).say(connection, request(&format!("{TARGET}&{bad}")).as_bytes());
         world.turns(2);
         assert!(world.driver(0).peer(connection).taken.starts_with(b"HTTP/1.1 400 "), "{bad}");
     }
+}
+
+#[test]
+fn a_session_begins_at_a_message_once_it_is_found() {
+    let mut world = World::new(&journaled(2));
+    world.load(&[durable(|_| ())]);
+    reports(&mut world, 4);
+    let first = world.consumer_of(0, TARGET);
+    world.turns(4);
+    let got = ids(&mut world, 0, first);
+    let asked = |world: &World| {
+        let finds = world.heard.iter().filter_map(|message| match message {
+            FromShard::Find { session, stream, id } => Some((*session, *stream, id.text().to_owned())),
+            _ => None,
+        });
+        finds.collect::<Vec<_>>()
+    };
+    let at = |id: &str| UnixMicros(id.rsplit_once('-').expect("an id").1.parse().expect("a time"));
+    let second = world.consumer_of(1, &format!("{TARGET}&group=b&from={}", got[2]));
+    world.turns(4);
+    assert_eq!(ids(&mut world, 1, second), [""; 0], "it is being looked for");
+    let (session, stream, id) = asked(&world).pop().expect("the control thread is asked");
+    assert_eq!((stream, &id), (5, &got[2]));
+    world.mailboxes[1].to.push(ToShard::Found { session, from: Ok(From::Time(at(&id))) }).expect("room");
+    world.turns(6);
+    assert_eq!(ids(&mut world, 1, second), got[2..]);
+    // Told again, or of a session that is gone, it is not heard.
+    world.mailboxes[1].to.push(ToShard::Found { session, from: Err(NotFound::Unknown) }).expect("room");
+    world.turns(2);
+    say(&mut world, 1, second, r#"{"AckThrough":2}"#);
+    assert_eq!(world.done(1, Done::MessagesAcknowledged) + world.done(0, Done::MessagesAcknowledged), 2);
+    for (missing, code) in [(NotFound::Unknown, 1008), (NotFound::Busy, 1013)] {
+        let third = world.consumer_of(0, &format!("{TARGET}&group=c&from={}", got[0]));
+        let (session, ..) = asked(&world).pop().expect("the control thread is asked");
+        world.mailboxes[0].to.push(ToShard::Found { session, from: Err(missing) }).expect("room");
+        world.turns(2);
+        assert_eq!(close_codes(&world.driver(0).peer(third).taken), [code]);
+    }
+    let feeds = world.shards.iter().flat_map(|shard| shard.feeds.table.iter().flatten());
+    assert!(feeds.into_iter().all(|feed| feed.group.name() != "c"), "no group was made");
 }
 
 #[test]
