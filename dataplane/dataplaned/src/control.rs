@@ -529,6 +529,9 @@ impl Control {
             FromShard::Commanded(command) => {
                 self.merge(command.request, |pending| pending.take_command(command.outcome));
             }
+            FromShard::GroupRemoved { request, outcome } => {
+                self.merge(request, |pending| pending.take_group(outcome));
+            }
             FromShard::Flushed { request, count } => self.merge(request, |pending| pending.take_flush(count)),
             FromShard::Reported(report) => {
                 if let Some((_, reports, _)) = &mut self.scraping {

@@ -72,6 +72,8 @@ pub enum ToShard {
     },
     /// A group is to be forgotten, and where it was.
     RemoveGroup {
+        /// Repeated in the answer.
+        request: u64,
         /// The stream.
         stream: u32,
         /// The group.
@@ -131,6 +133,13 @@ pub enum FromShard {
         /// Downlinks that were waiting.
         count: u32,
     },
+    /// A group was forgotten here, and it is stored that it was; or it was not.
+    GroupRemoved {
+        /// From the request.
+        request: u64,
+        /// Whether the group was known.
+        outcome: Result<bool, GroupRefused>,
+    },
     /// A session's group is to begin at a message: where is it?
     Find {
         /// Whose.
@@ -163,6 +172,15 @@ pub enum FromShard {
     Happened(Happened),
     /// The shard has stopped.
     Stopped,
+}
+
+/// Why a group is not forgotten.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GroupRefused {
+    /// It has sessions.
+    InUse,
+    /// It could not be kept that it is gone.
+    NotKept,
 }
 
 /// Something for the event list.

@@ -35,8 +35,8 @@ mod tls;
 
 pub use commands::Refused;
 pub use control::{
-    CommandRequest, ConnectionAnswer, DeviceAnswer, FromShard, GatewayAnswer, GroupAnswer, Happened, JournalAnswer,
-    Load, Mailbox, QUEUE_LISTED_MAX, Query, QueuedAnswer, StreamAnswer, ToShard, What,
+    CommandRequest, ConnectionAnswer, DeviceAnswer, FromShard, GatewayAnswer, GroupAnswer, GroupRefused, Happened,
+    JournalAnswer, Load, Mailbox, QUEUE_LISTED_MAX, Query, QueuedAnswer, StreamAnswer, ToShard, What,
 };
 pub use group::{From, Group, MessageId, NotFound};
 pub use hop::{Ports, ReplyTo, fabric};

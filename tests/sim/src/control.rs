@@ -237,6 +237,7 @@ impl Control {
             | FromShard::Queried(_)
             | FromShard::Commanded(_)
             | FromShard::Flushed { .. }
+            | FromShard::GroupRemoved { .. }
             | FromShard::Find { .. } => {}
         }
     }

@@ -1,6 +1,7 @@
 //! The control thread and the journal: what was kept goes to the shards at start, and what the keeper says goes on.
 
 use super::{Control, Said};
+use crate::answers::Pending;
 use crate::keeping::{Ask, Told, Whom};
 use base::UnixMicros;
 use contract::v1;
@@ -157,10 +158,10 @@ impl Control {
         let Some(group) = Group::new(&asked.group) else { return self.moved(request, "unknown_group") };
         match self.durable(asked.stream) {
             Ok(()) => {
+                let number = self.begin(Pending::group(request, self.seats.len()));
                 for target in 0..self.seats.len() {
-                    self.push(target, ToShard::RemoveGroup { stream: asked.stream, group });
+                    self.push(target, ToShard::RemoveGroup { request: number, stream: asked.stream, group });
                 }
-                self.moved(request, "");
             }
             Err(reason) => self.moved(request, reason),
         }

@@ -452,3 +452,33 @@ fn what_is_retained_is_part_of_a_streams_state() {
     assert_eq!((of_durable.retention_s, of_durable.retention_bytes), (3600, 10 << 30), "the default is spelled out");
     assert_eq!((of_live.retained_messages, of_live.retention_s), (0, 0));
 }
+
+/// A group is forgotten when every shard has stored that it is.
+#[test]
+fn a_group_is_forgotten_by_all_shards_or_it_is_said_why_not() {
+    use shard::GroupRefused::{InUse, NotKept};
+    let mut bench = Bench::new(2);
+    let mut bodies = structure();
+    let (level, delivery) = (v1::Level::Tenant.into(), v1::Delivery::Durable.into());
+    bodies.push(Body::Stream(v1::Stream { id: 41, tenant: 1, level, delivery, enabled: true, ..Default::default() }));
+    bench.snapshot(5, bodies);
+    bench.said();
+    for (outcomes, expected) in [
+        ([Ok(true), Ok(false)], ""),
+        ([Ok(false), Ok(false)], "unknown_group"),
+        ([Ok(true), Err(InUse)], "in_use"),
+        ([Err(InUse), Err(NotKept)], "in_use"),
+        ([Err(NotKept), Ok(true)], "unavailable"),
+    ] {
+        bench.tell(Told::RemoveGroup(v1::RemoveGroup { stream: 41, group: "g".into() }));
+        for (shard, outcome) in outcomes.into_iter().enumerate() {
+            assert!(bench.said().is_empty(), "not before all have answered");
+            while let Some(message) = bench.mailboxes[shard].to.pop() {
+                let ToShard::RemoveGroup { request, stream: 41, .. } = message else { continue };
+                bench.control.hear(shard, FromShard::GroupRemoved { request, outcome });
+            }
+        }
+        let said = bench.said();
+        assert!(matches!(&said[..], [Said::GroupMoved(moved)] if moved.error == expected), "{said:?}, {expected}");
+    }
+}

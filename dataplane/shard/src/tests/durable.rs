@@ -1,7 +1,7 @@
 //! Durable streams: nothing is lost on the way from the log to a consumer that settles what it got.
 
 use super::*;
-use crate::{From, NotFound};
+use crate::{From, Group, GroupRefused, NotFound};
 
 fn journaled(shard_count: usize) -> Sizes {
     Sizes { journal: true, shard_count, ..Sizes::default() }
@@ -216,4 +216,55 @@ fn a_consumer_that_lags_is_read_for_from_the_disk() {
     assert_eq!(got, sorted, "once, in order");
     assert!(world.done(shard, Done::SegmentReads) > 4);
     assert_eq!(world.drops(shard, Drop::MessageLost), 0);
+}
+
+/// Asks every shard to forget a group. Returns what the first of them says once it does.
+fn remove(world: &mut World, group: &str) -> Vec<Result<bool, GroupRefused>> {
+    world.heard.clear();
+    for mailbox in &world.mailboxes {
+        let group = Group::new(group).expect("a name");
+        mailbox.to.push(ToShard::RemoveGroup { request: 7, stream: 5, group }).expect("room");
+    }
+    world.turns(6);
+    let answers = world.heard.iter().filter_map(|message| match message {
+        FromShard::GroupRemoved { request: 7, outcome } => Some(*outcome),
+        _ => None,
+    });
+    answers.collect()
+}
+
+#[test]
+fn a_group_is_forgotten_once_that_is_stored() {
+    let mut world = World::new(&journaled(1));
+    world.load(&[durable(|_| ())]);
+    assert_eq!(remove(&mut world, "a"), [Ok(false)], "nobody knows it");
+    reports(&mut world, 3);
+    let consumer = world.consumer_of(0, &format!("{TARGET}&group=a"));
+    world.turns(4);
+    say(&mut world, 0, consumer, r#"{"AckThrough":2}"#);
+    world.pass(Duration::from_millis(300));
+    assert_eq!(remove(&mut world, "a"), [Err(GroupRefused::InUse)]);
+    world.driver(0).end(consumer, driver::End::Finished);
+    world.turns(4);
+    // Not before it is stored.
+    world.driver(0).files_stall = true;
+    assert_eq!(remove(&mut world, "a"), []);
+    world.driver(0).files_stall = false;
+    world.turns(6);
+    let told =
+        world.heard.iter().filter(|message| matches!(message, FromShard::GroupRemoved { outcome: Ok(true), .. }));
+    assert_eq!(told.count(), 1);
+    let kinds: Vec<journal::Kind> = super::journaled::records(&mut world, 0).iter().map(|(kind, _)| *kind).collect();
+    let last = |wanted| kinds.iter().rposition(|kind| *kind == wanted);
+    assert!(last(journal::Kind::Cursor) > Some(0) && last(journal::Kind::RemovedGroup) > last(journal::Kind::Cursor));
+    // One of its name is a new one.
+    let consumer = world.consumer_of(0, &format!("{TARGET}&group=a"));
+    world.turns(4);
+    assert_eq!(ids(&mut world, 0, consumer).len(), 3);
+    // While the disk is in trouble nothing is forgotten.
+    world.driver(0).end(consumer, driver::End::Finished);
+    world.driver(0).file_fault = Some(driver::FileFault::Write(28));
+    world.keeper = None;
+    reports(&mut world, 1);
+    assert_eq!(remove(&mut world, "a"), [Err(GroupRefused::NotKept)]);
 }
