@@ -17,7 +17,12 @@ use std::rc::Rc;
 
 const LIMITS: Limits = Limits { bytes_max: 0, reserve_bytes: 0 };
 const LONG_LOG: LogLimits = LogLimits { segment_bytes: 8 << 20, ..LOG };
-const LOG: LogLimits = LogLimits { segment_bytes: 256 << 10, tail_bytes: 512 << 10, batch_bytes: 256 << 10 };
+const LOG: LogLimits = LogLimits {
+    segment_bytes: 256 << 10,
+    tail_bytes: 512 << 10,
+    batch_bytes: 256 << 10,
+    epoch_bytes: journal::OFFSET_END,
+};
 
 const EVERYTHING: Query =
     Query { from: UnixMicros(0), to: UnixMicros(0), device: None, after: Position::ZERO, limit: 100 };

@@ -415,12 +415,6 @@ impl Feed {
     /// What can be asked of it.
     pub(crate) fn answer(&self, keeping: Option<&Keeping>) -> GroupAnswer {
         let cursor = self.flights.cursor();
-        let lag = |keeping: &Keeping| {
-            let head = keeping.log.head();
-            let current = (cursor.epoch(), cursor.log()) == (head.epoch(), head.log());
-            // What earlier runs left is not counted.
-            head.offset() - if current { cursor.offset() } else { 0 }
-        };
         GroupAnswer {
             stream: self.stream,
             group: self.group,
@@ -428,7 +422,8 @@ impl Feed {
             sessions: self.members.len() as u32,
             redelivered: self.redelivered,
             dead: self.dead,
-            lag_bytes: keeping.map_or(0, lag),
+            // What earlier runs left is not counted.
+            lag_bytes: keeping.map_or(0, |keeping| keeping.log.bytes_since(cursor)),
         }
     }
 
@@ -500,8 +495,7 @@ impl Feed {
     fn step(&mut self, own: FeedRef, step: Want, durable: &Durable, ground: &mut Ground<'_>) -> bool {
         let position = step.position(self.flights.horizon());
         let log = &ground.keeping.log;
-        let current = (position.epoch(), position.log()) == (log.head().epoch(), log.head().log());
-        if !current || position < log.tail_start() {
+        if !log.reaches(position) {
             self.want = Some(step);
             return false;
         }

@@ -58,7 +58,7 @@ base::counted! {
         SegmentUnreadable = "segment_unreadable": "A segment of the journal could not be opened or read.",
         JournalTrouble = "journal_trouble": "A record was not taken because the disk is full, fails or takes no writes.",
         JournalBehind = "journal_behind": "A record was not taken because the disk is too slow.",
-        JournalNoSegment = "journal_no_segment": "A record was not taken because no segment was made in time, or the log has used up its 4 TiB.",
+        JournalNoSegment = "journal_no_segment": "A record was not taken because no segment was made in time, or the last epoch is used up.",
     }
 }
 

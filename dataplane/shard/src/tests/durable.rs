@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::{From, Group, GroupRefused, NotFound};
+use journal::Position;
 
 fn journaled(shard_count: usize) -> Sizes {
     Sizes { journal: true, shard_count, ..Sizes::default() }
@@ -191,13 +192,26 @@ fn an_acknowledgement_that_does_not_come_is_a_refusal() {
 
 #[test]
 fn a_consumer_that_lags_is_read_for_from_the_disk() {
-    let mut world = World::new(&journaled(2));
+    lags(journal::OFFSET_END, 1);
+}
+
+/// The gateway's shard uses up an epoch with each segment; the other stays where it began.
+#[test]
+fn a_log_that_goes_on_in_the_next_epoch_is_read_as_one() {
+    lags((1 << 20) + 8, 3);
+}
+
+fn lags(epoch_bytes: u64, epochs: u16) {
+    let mut world = World::new(&Sizes { epoch_bytes, ..journaled(2) });
     world.load(&[durable(|_| ())]);
     // More than memory keeps, over several segments.
     reports(&mut world, 2500);
     let shard = shard_of_slot(slot_of(SLOT_KEY, Eui64::new(GATEWAY)), 2);
     let keeping = world.shards[shard].keeping.as_ref().expect("it journals");
-    assert!(keeping.log.tail_start().offset() > 1 << 20, "{:?}", keeping.log.tail_start());
+    let written = keeping.log.bytes_since(Position::ZERO) - keeping.log.bytes_since(keeping.log.tail_start());
+    assert!(written > 1 << 20 && keeping.log.head().epoch() == epochs, "{:?}", keeping.log);
+    let other = world.shards[1 - shard].keeping.as_ref().expect("it journals");
+    assert_eq!(other.log.head().epoch(), 1);
     let consumer = world.consumer_of(1 - shard, TARGET);
     let mut got = Vec::new();
     for turn in 0..40 {
