@@ -11,6 +11,7 @@ mod logs;
 mod newcomer;
 mod no_room;
 mod oracle;
+mod retained;
 mod steering;
 mod streams;
 mod transport;
