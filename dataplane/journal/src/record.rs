@@ -112,6 +112,25 @@ impl Kind {
         }
     }
 
+    /// For people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Mark => "mark",
+            Self::Uplink => "uplink",
+            Self::Event => "event",
+            Self::Device => "device",
+            Self::Queued => "queued",
+            Self::Dequeued => "dequeued",
+            Self::Cursor => "cursor",
+            Self::DeadLetter => "dead_letter",
+            Self::PutBack => "put_back",
+            Self::Removed => "removed",
+            Self::RemovedGroup => "removed_group",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+
     /// The inverse of [`Kind::to_wire`].
     #[must_use]
     pub const fn from_wire(number: u8) -> Self {

@@ -25,7 +25,7 @@ use std::io;
 /// One for each lane, and one for the globals.
 pub(crate) const SECTION_COUNT: usize = LANE_COUNT as usize + 1;
 
-const GLOBALS: usize = LANE_COUNT as usize;
+pub(crate) const GLOBALS: usize = LANE_COUNT as usize;
 
 /// Where each section begins and ends in the checkpoint's file.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -1,4 +1,4 @@
-//! History: a stream's messages as they are kept, by time and device, a page at a time; and what a journal is made of.
+//! History: a stream's messages as they are kept, by time and device, a page at a time.
 //!
 //! Reads files only, those that are being written included: what is not whole there yet ends a page. A page costs its own
 //! size: it begins where the one before has ended, times are looked up in the summaries of segments, and what lies behind
@@ -8,7 +8,7 @@ use crate::{Fault, Keeper};
 use base::{Eui64, UnixMicros};
 use event::Event;
 use files::Files;
-use journal::{Extent, Kind, Part, Position, Record, SegmentInfo};
+use journal::{Extent, Kind, Part, Position, Record};
 use session::body::UplinkBody;
 
 /// Bytes that are read for one page, about; so whoever asks for what is rare holds nobody up, and gets shorter pages.
@@ -39,17 +39,6 @@ pub struct Page {
     pub count: usize,
     /// Where the next page begins; `None` if there is none.
     pub next: Option<Position>,
-}
-
-/// What was found in a segment.
-#[derive(Clone, Debug)]
-pub struct Inspected {
-    /// The segment.
-    pub info: SegmentInfo,
-    /// Records by kind.
-    pub kinds: Vec<(String, u64)>,
-    /// Stretches that could not be read.
-    pub corrupt: u64,
 }
 
 impl<F: Files> Keeper<F> {
@@ -111,22 +100,6 @@ impl<F: Files> Keeper<F> {
             }
         }
         Ok(page)
-    }
-
-    /// Looks at every segment.
-    ///
-    /// # Errors
-    /// The host's.
-    pub fn inspect(&self, mut each: impl FnMut(&Inspected)) -> Result<(), Fault> {
-        for info in self.catalog.iter() {
-            let mut kinds = std::collections::BTreeMap::<String, u64>::new();
-            let mut corrupt = 0;
-            if let Some(part) = self.catalog.part(info.name) {
-                corrupt = self.scan(&part, |_, record| *kinds.entry(format!("{:?}", record.kind)).or_default() += 1)?;
-            }
-            each(&Inspected { info: *info, kinds: kinds.into_iter().collect(), corrupt });
-        }
-        Ok(())
     }
 }
 

@@ -13,13 +13,15 @@ mod checkpoint;
 mod fold;
 mod history;
 mod manifest;
+mod offline;
 mod read;
 mod recover;
 mod retain;
 mod summary;
 
 pub use fold::{DeadLetter, Globals, LetterKey};
-pub use history::{Inspected, Page, Query};
+pub use history::{Page, Query};
+pub use offline::{CheckpointReport, Condition, Damage, Offline, SegmentReport};
 pub use recover::{Counts, Recovered};
 pub use retain::{Retention, Trimmed};
 pub use summary::Retained;

@@ -5,6 +5,7 @@
 use crate::{Fault, Keeper, PIECE_BYTES};
 use files::Files;
 use journal::{Header, Part, Position, Record, Scan, Step};
+use std::io;
 
 /// The first piece. Each that follows is twice as long, up to [`PIECE_BYTES`].
 const FIRST_BYTES: usize = 64 << 10;
@@ -18,6 +19,39 @@ pub(crate) struct Reached {
     pub(crate) whole: bool,
     /// Bytes that were read from the file.
     pub(crate) bytes: u64,
+}
+
+/// Pieces of a file, each used up before the next is read: a scan takes a part of one at a time.
+#[derive(Default)]
+pub(crate) struct Pieces {
+    piece: Vec<u8>,
+    at: u64,
+    count: usize,
+}
+
+impl Pieces {
+    fn have(&self, offset: u64) -> bool {
+        (self.at..self.at + self.count as u64).contains(&offset)
+    }
+
+    /// Gives a scan what it wants, of what stands before `end` in the file. Returns the count of bytes that were read for
+    /// it.
+    pub(crate) fn feed<F: Files>(&mut self, files: &F, name: &str, scan: &mut Scan, end: u64) -> io::Result<u64> {
+        let wanted = scan.wants();
+        let mut read = 0;
+        if !self.have(wanted) {
+            self.piece.resize((2 * self.piece.len()).clamp(FIRST_BYTES, PIECE_BYTES), 0);
+            let room = self.piece.len().min(usize::try_from(end.saturating_sub(wanted)).unwrap_or(usize::MAX));
+            (self.at, self.count) = (wanted, files.read_at(name, wanted, &mut self.piece[..room])?);
+            read = self.count;
+        }
+        if self.count == 0 {
+            scan.finish();
+        } else {
+            scan.feed(&self.piece[(wanted - self.at) as usize..self.count]);
+        }
+        Ok(read as u64)
+    }
 }
 
 impl<F: Files> Keeper<F> {
@@ -37,9 +71,8 @@ impl<F: Files> Keeper<F> {
         if info.is_unread() {
             scan.grows();
         }
-        let mut piece = Vec::new();
-        // Of what is read at once the scan takes a part at a time.
-        let (mut at, mut count, mut bytes) = (0, 0, 0);
+        let mut pieces = Pieces::default();
+        let mut bytes = 0;
         loop {
             match scan.step() {
                 Step::Record { position, record, next } => {
@@ -49,23 +82,11 @@ impl<F: Files> Keeper<F> {
                 }
                 Step::Corrupt { .. } => {}
                 Step::More => {
-                    let wanted = scan.wants();
-                    if !(at..at + count as u64).contains(&wanted) {
-                        let offset = scan.found().end.offset();
-                        if bytes >= budget && offset > extent.from {
-                            return Ok(Reached { offset, whole: false, bytes });
-                        }
-                        let left = header.file_offset(extent.until) - wanted;
-                        piece.resize((2 * piece.len()).clamp(FIRST_BYTES, PIECE_BYTES), 0);
-                        let room = piece.len().min(left as usize);
-                        (at, count) = (wanted, self.files.read_at(&file, wanted, &mut piece[..room])?);
-                        bytes += count as u64;
-                        if count == 0 {
-                            scan.finish();
-                            continue;
-                        }
+                    let offset = scan.found().end.offset();
+                    if bytes >= budget && offset > extent.from && !pieces.have(scan.wants()) {
+                        return Ok(Reached { offset, whole: false, bytes });
                     }
-                    scan.feed(&piece[(wanted - at) as usize..count]);
+                    bytes += pieces.feed(&self.files, &file, &mut scan, header.file_offset(extent.until))?;
                 }
                 Step::End => return Ok(Reached { offset: scan.found().end.offset(), whole: true, bytes }),
             }

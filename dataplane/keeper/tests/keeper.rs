@@ -6,7 +6,10 @@ use core::time::Duration;
 use event::{Copy, Event, Kind as EventKind};
 use files::Files;
 use journal::{Cursor, CursorBody, HEADER_BYTES, Kind, Limits as LogLimits, Log, Position, Record};
-use keeper::{Fault, Keeper, Limits, Query, Recovered, Retained, Retention};
+use keeper::{
+    CheckpointReport, Condition, Damage, Fault, Keeper, Limits, Offline, Query, Recovered, Retained, Retention,
+    SegmentReport,
+};
 use lorawan::{AesKey, DevAddr, SessionKeys};
 use session::body::{BODY_BYTES_MAX, DeadLetterBody, DeadReason, PutBackBody, UplinkBody};
 use session::{Advance, DEV_NONCE_COUNT, Dequeued, DeviceState, KeptDownlink, KeptSession, SessionRecord};
@@ -637,6 +640,114 @@ fn what_is_rare_comes_in_more_pages() {
         let late_count = model.events.iter().filter(|at| **at >= late).count();
         let expected = if query.device.is_some() { 0 } else { late_count };
         assert_eq!((count, pages > 1), (expected, query.device.is_some()));
+    }
+}
+
+/// What is told of a directory: the segments, and the damages as files and offsets.
+fn told(files: &Memory) -> Result<(Vec<SegmentReport>, CheckpointReport, Vec<Damage>), Fault> {
+    let mut offline = Offline::open(files.clone())?;
+    let mut reports = Vec::new();
+    let checkpoint = offline.checkpoint()?;
+    offline.segments(&mut |event, each| covering(event, each), |report| reports.push(report.clone()))?;
+    Ok((reports, checkpoint, offline.damages))
+}
+
+/// Two runs; the first is in the checkpoint but for its last segment.
+fn two_runs() -> (Memory, Model) {
+    let (files, mut model, mut random) = (Memory::default(), Model::default(), SplitMix64::new(21));
+    for number in 0..2 {
+        let (mut run, _) = Run::start(&files).expect("readable");
+        for _ in 0..8000 {
+            step(&mut run, &mut model, &mut random);
+        }
+        if number == 0 {
+            run.keeper.checkpoint(&mut |event, each| covering(event, each)).expect("room");
+        }
+    }
+    (files, model)
+}
+
+#[test]
+fn a_directory_is_read_without_anyone_who_serves_from_it() {
+    let (files, model) = two_runs();
+    let before = files.files.borrow().clone();
+    let (reports, checkpoint, damages) = told(&files).expect("readable");
+    assert!(*files.files.borrow() == before, "nothing was written");
+    assert_eq!(damages, []);
+    let count = |condition| reports.iter().filter(|report| report.condition == condition).count();
+    assert_eq!((count(Condition::Open), count(Condition::Empty), count(Condition::Damaged)), (2, 2, 0));
+    let covered = reports.iter().filter(|report| report.is_covered).count();
+    assert!(count(Condition::Sealed) > covered && covered > 1 && checkpoint.segments as usize == covered);
+    assert_eq!((checkpoint.generation, checkpoint.kinds.get("event")), (1, None));
+    assert!(checkpoint.kinds["device"] > 10 && checkpoint.bytes > 1000);
+    let messages: u64 = reports.iter().filter_map(|report| report.streams.get(&5)).map(|used| used.messages).sum();
+    assert_eq!(messages as usize, model.events.len());
+    let kinds = |kind: &str| reports.iter().filter_map(|report| report.kinds.get(kind)).sum::<u64>();
+    assert!(kinds("cursor") > 100 && kinds("mark") == 0 && kinds("unknown") == 0);
+    // What is exported is the history.
+    let mut offline = Offline::open(files.clone()).expect("readable");
+    let query = Query { limit: usize::MAX, ..EVERYTHING };
+    let page = offline.keeper().history(&query, |_| true, |_, _| true).expect("readable");
+    assert_eq!((page.count, page.next), (model.events.len(), None));
+}
+
+#[test]
+fn every_damage_is_found_and_located_and_a_torn_tail_is_none() {
+    let (files, _) = two_runs();
+    let whole = files.files.borrow().clone();
+    let (reports, checkpoint, _) = told(&files).expect("readable");
+    let change = |file: &str, change: &dyn Fn(&mut Vec<u8>)| {
+        *files.files.borrow_mut() = whole.clone();
+        change(files.files.borrow_mut().get_mut(file).expect("a file"));
+        told(&files).map(|(reports, _, damages)| (reports, damages))
+    };
+    let flip = |file: &str, at: usize| {
+        let (_, damages) = change(file, &|bytes| bytes[at] ^= 4).expect("readable");
+        // A header that cannot be read leaves a gap as well.
+        let (Some(damage), 1..=2) = (damages.first(), damages.len()) else { panic!("{file} at {at}: {damages:?}") };
+        assert_eq!(damage.file, file);
+        damage.offset.expect("it is located") as usize
+    };
+    for report in reports.iter().filter(|report| report.condition == Condition::Sealed) {
+        let file = report.info.name.to_string();
+        for at in [HEADER_BYTES + 40, HEADER_BYTES + 100_000] {
+            let found = flip(&file, at);
+            assert!(found <= at && at - found < 1200, "{file}: {at}, found at {found}");
+        }
+        assert_eq!(flip(&file, 100), 0, "the header");
+    }
+    let state = format!("state-{:010}.ckp", checkpoint.generation);
+    let found = flip(&state, 5000);
+    assert!((4000..=5000).contains(&found), "{found}");
+    assert_eq!(flip("manifest", 50), 0);
+    let open = reports.iter().rfind(|report| report.condition == Condition::Open).expect("one is written to");
+    let file = open.info.name.to_string();
+    let end = HEADER_BYTES + open.used_bytes as usize;
+    // Half of the last record.
+    let (torn, damages) = change(&file, &|bytes| bytes[end - 12..end].fill(0)).expect("readable");
+    assert_eq!(damages, []);
+    let torn = torn.iter().find(|report| report.info.name == open.info.name).expect("it is told of");
+    assert!(torn.torn_bytes > 0 && torn.condition == Condition::Open);
+    let (_, damages) = change(&file, &|bytes| bytes.truncate(end + 64)).expect("readable");
+    assert_eq!(damages.iter().map(|damage| damage.offset).collect::<Vec<_>>(), [Some(end as u64 + 64)]);
+    // A segment that is lost.
+    *files.files.borrow_mut() = whole.clone();
+    let second = reports.iter().filter(|report| report.info.name.epoch == 2).nth(1).expect("a second").info.name;
+    files.files.borrow_mut().remove(&second.to_string());
+    let (_, _, damages) = told(&files).expect("readable");
+    assert!(matches!(&damages[..], [damage] if damage.what.contains("missing")), "{damages:?}");
+    *files.files.borrow_mut() = whole.clone();
+    files.files.borrow_mut().remove(&state);
+    let (_, _, damages) = told(&files).expect("readable");
+    assert!(matches!(&damages[..], [damage] if damage.file == state && damage.what.contains("missing")), "{damages:?}");
+    // What a later version wrote.
+    for (file, crc_at) in [(file.as_str(), HEADER_BYTES - 4), ("manifest", whole["manifest"].len() - 4)] {
+        let newer = change(file, &|bytes| {
+            bytes[8] = 9;
+            let crc = crc32fast::hash(&bytes[..crc_at]);
+            bytes[crc_at..crc_at + 4].copy_from_slice(&crc.to_le_bytes());
+        });
+        assert!(matches!(&newer, Err(Fault::Newer { name, version: 9 }) if name == file), "{file}: {newer:?}");
     }
 }
 
