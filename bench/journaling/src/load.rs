@@ -12,7 +12,7 @@ use event::{Event, Kind as EventKind};
 use files::Directory;
 use hdrhistogram::Histogram;
 use journal::{Kind, Position, Record};
-use keeper::{Inspected, Keeper, Query};
+use keeper::{Keeper, Offline, Query};
 use session::Advance;
 use session::body::{BODY_BYTES_MAX, UplinkBody};
 use shard::{FromShard, JournalOptions, Keeping, Mailbox, Need, ToShard};
@@ -26,8 +26,12 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// As the dataplane has them when nothing else is said.
-const LIMITS: journal::Limits =
-    journal::Limits { segment_bytes: 64 << 20, tail_bytes: 16 << 20, batch_bytes: 256 * 1024 };
+const LIMITS: journal::Limits = journal::Limits {
+    segment_bytes: 64 << 20,
+    tail_bytes: 16 << 20,
+    batch_bytes: 256 * 1024,
+    epoch_bytes: journal::OFFSET_END,
+};
 
 /// As the dataplane's keeper does.
 const CHECKPOINT_BYTES: u64 = 256 << 20;
@@ -326,31 +330,35 @@ impl Shard {
 
 /// Reads everything back: every record is there, and each uplink once, in order, with the bytes it was written with.
 fn verify(path: &Path, what: What, records: u64) -> io::Result<()> {
-    let (keeper, _) = open(path)?;
-    let (mut found, mut corrupt) = (0, 0);
-    let inspected = keeper.inspect(&mut |segment: &Inspected| {
-        corrupt += segment.corrupt;
-        found += segment.kinds.iter().filter(|(kind, _)| kind == "Uplink").map(|(_, count)| count).sum::<u64>();
-    });
-    inspected.map_err(io::Error::other)?;
+    let mut offline = Offline::open(Directory::open(path)?).map_err(io::Error::other)?;
+    let mut found = 0;
+    let looked = offline.segments(&mut |_, _| (), |segment| found += segment.kinds.get("uplink").copied().unwrap_or(0));
+    looked.map_err(io::Error::other)?;
     let (mut number, mut wrong) = (0u64, None);
-    let query =
+    let mut query =
         Query { from: UnixMicros(0), to: UnixMicros(0), device: None, after: Position::ZERO, limit: usize::MAX };
-    let page = keeper.history(
-        &query,
-        |_| true,
-        |_, event| {
-            let whole = event.payload.len() == PAYLOAD_BYTES
-                && event.payload[..8] == number.to_le_bytes()
-                && event.payload[8..].iter().all(|byte| *byte == 0x5a)
-                && event.fcnt == number as u32;
-            if !whole {
-                wrong.get_or_insert(number);
-            }
-            number += 1;
-        },
-    );
-    page.map_err(io::Error::other)?;
+    loop {
+        let page = offline.keeper().history(
+            &query,
+            |_| true,
+            |_, event| {
+                let whole = event.payload.len() == PAYLOAD_BYTES
+                    && event.payload[..8] == number.to_le_bytes()
+                    && event.payload[8..].iter().all(|byte| *byte == 0x5a)
+                    && event.fcnt == number as u32;
+                if !whole {
+                    wrong.get_or_insert(number);
+                }
+                number += 1;
+                true
+            },
+        );
+        match page.map_err(io::Error::other)?.next {
+            Some(next) => query.after = next,
+            None => break,
+        }
+    }
+    let corrupt = offline.damages.len();
     let events = if what == What::Uplinks { records } else { 0 };
     let records = if what == What::Nothing { 0 } else { records };
     if corrupt > 0 || found != records || number != events || wrong.is_some() {

@@ -220,10 +220,16 @@ pub struct StreamState {
     pub downlinks: u64,
     /// Of a durable stream: who shares its messages.
     pub groups: Vec<GroupState>,
-    /// Of a durable stream: bytes that are kept.
+    /// Of a durable stream: messages that are kept.
+    pub retained_messages: u64,
+    /// The bytes of their records.
     pub retained_bytes: u64,
     /// When the oldest message that is kept happened, Unix microseconds; 0 if none is.
     pub retained_oldest_us: u64,
+    /// The age up to which they are kept, as it is in force; 0 if the dataplane does not say.
+    pub retention_s: u32,
+    /// The bytes up to which they are kept, likewise.
+    pub retention_bytes: u64,
     /// Messages that should have been kept and the disk did not take.
     pub not_stored: u64,
 }

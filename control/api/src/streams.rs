@@ -147,10 +147,16 @@ pub(crate) struct StreamLive {
     downlinks: u64,
     /// Durable streams: groups of consumers that share its messages.
     groups: Vec<GroupLive>,
-    /// Durable streams: bytes that are kept.
+    /// Durable streams: messages that are kept, as it was known a moment ago.
+    retained_messages: u64,
+    /// Bytes of their records.
     retained_bytes: u64,
     /// When the oldest message that is kept happened; RFC 3339.
     retained_oldest: Option<String>,
+    /// The age up to which messages are kept, as it is in force; null if the dataplane does not say.
+    retention_s: Option<u32>,
+    /// The bytes up to which they are kept, likewise.
+    retention_bytes: Option<u64>,
     /// Messages that should have been kept and the disk did not take.
     not_stored: u64,
 }
@@ -220,8 +226,11 @@ impl From<StreamState> for StreamLive {
             drops: state.drops,
             downlinks: state.downlinks,
             groups: state.groups.into_iter().map(group).collect(),
+            retained_messages: state.retained_messages,
             retained_bytes: state.retained_bytes,
             retained_oldest: seen(state.retained_oldest_us),
+            retention_s: (state.retention_s > 0).then_some(state.retention_s),
+            retention_bytes: (state.retention_bytes > 0).then_some(state.retention_bytes),
             not_stored: state.not_stored,
         }
     }

@@ -25,6 +25,12 @@ pub(crate) fn extend(command: Command) -> Command {
     let all = Arg::new("all").long("all").action(ArgAction::SetTrue).help("All of the stream");
     command
         .subcommand(
+            Command::new("state")
+                .about("Shows how it goes: what is kept of what is to be, and its groups of consumers")
+                .arg(id())
+                .after_help("Example:\n  trunkline stream state live --json"),
+        )
+        .subcommand(
             Command::new("history")
                 .about("Prints what a durable one kept, a message a line")
                 .arg(id())
@@ -65,11 +71,12 @@ pub(crate) fn extend(command: Command) -> Command {
         .subcommand(Command::new("remove-group").about("Forgets a group of consumers").args([id(), group()]))
 }
 
-/// `stream history`, `dead-letters`, `put-back`, `seek`, `remove-group`.
+/// `stream state`, `history`, `dead-letters`, `put-back`, `seek`, `remove-group`.
 pub(crate) fn run(client: &Client, printer: Printer, name: &str, matches: &ArgMatches) -> Result<(), String> {
     let stream = generic::path(client, by_name("stream").expect("the table has it"), text(matches, "id"))?;
     let group = || format!("{stream}/groups/{}", encode(text(matches, "group")));
     match name {
+        "state" => state(printer, &client.read(&stream)?),
         "history" => history(client, printer, &stream, matches),
         "dead-letters" => {
             let below = format!("{}/dead-letters", stream.trim_start_matches("/api/v1/"));
@@ -86,6 +93,14 @@ pub(crate) fn run(client: &Client, printer: Printer, name: &str, matches: &ArgMa
             printer.note("it reads on there")
         }
         _ => client.call("DELETE", &group(), None).and_then(|_| printer.note("removed")),
+    }
+}
+
+fn state(printer: Printer, stream: &Value) -> Result<(), String> {
+    match &stream["state"] {
+        Value::Null if stream["live"] == true => Err("the dataplane does not know the stream yet".to_owned()),
+        Value::Null => Err("the dataplane is not connected: nobody knows how it goes".to_owned()),
+        state => printer.value(state),
     }
 }
 
@@ -149,6 +164,15 @@ mod tests {
         }
         assert!(parsed(&["seek", "live", "billing"]).is_none());
         assert!(parsed(&["seek", "live", "billing", "--to", "latest", "--time", "1"]).is_none());
+    }
+
+    #[test]
+    fn the_state_of_a_stream_is_there_or_it_is_said_why_not() {
+        assert!(parsed(&["state", "live"]).is_some() && parsed(&["state"]).is_none());
+        let printer = Printer { json: true };
+        assert!(state(printer, &json!({ "live": true, "state": { "retained_messages": 7 } })).is_ok());
+        assert!(state(printer, &json!({ "live": true, "state": null })).expect_err("no").contains("yet"));
+        assert!(state(printer, &json!({ "live": false, "state": null })).expect_err("no").contains("connected"));
     }
 
     #[test]

@@ -140,6 +140,9 @@ fn obey(held: &mut Held, message: ToDataplane, socket: &mut UnixStream) {
                 id: *id,
                 groups: vec![group.clone()],
                 retained_bytes: 70,
+                retained_messages: 7,
+                retention_s: 60,
+                retention_bytes: 80,
                 not_stored: 3,
                 ..Default::default()
             };
@@ -351,7 +354,8 @@ fn what_durable_streams_keep_is_asked_of_the_dataplane() {
         let answer = link.query(query).await.unwrap();
         let stream = &answer.streams[0];
         assert_eq!((stream.groups[0].group.as_str(), stream.groups[0].lag_bytes), ("g", 9));
-        assert_eq!((stream.retained_bytes, stream.not_stored), (70, 3));
+        assert_eq!((stream.retained_bytes, stream.retained_messages, stream.not_stored), (70, 7, 3));
+        assert_eq!((stream.retention_s, stream.retention_bytes), (60, 80));
         assert_eq!((answer.journal[0].disk, answer.journal[0].segments), (Disk::ReadOnly, 4));
 
         for (to, expected) in [

@@ -110,8 +110,11 @@ fn stream(state: v1::StreamState) -> said::StreamState {
         drops: state.drops,
         downlinks: state.downlinks,
         groups: state.groups.into_iter().map(group).collect(),
+        retained_messages: state.retained_messages,
         retained_bytes: state.retained_bytes,
         retained_oldest_us: state.retained_oldest_us,
+        retention_s: state.retention_s,
+        retention_bytes: state.retention_bytes,
         not_stored: state.not_stored,
     }
 }

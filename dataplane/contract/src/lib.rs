@@ -23,7 +23,7 @@ pub mod v1 {
 /// The version of the contract that changes when an older dataplane could no longer obey.
 pub const MAJOR: u32 = 1;
 /// The version of the contract that changes when a field is added.
-pub const MINOR: u32 = 1;
+pub const MINOR: u32 = 2;
 /// The first minor version whose dataplane keeps durable streams and answers what concerns them.
 pub const MINOR_DURABLE: u32 = 1;
 

@@ -5,8 +5,9 @@ use crate::waiting::{Table, Waiting};
 use base::UnixMicros;
 use contract::v1;
 use contract::v1::from_dataplane::Body;
-use plan::Upsert;
-use shard::{Happened, Query, Refused};
+use keeper::Retained;
+use plan::{Config, Upsert};
+use shard::{GroupRefused, Happened, Query, Refused};
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -34,6 +35,8 @@ enum SoFar {
     /// The one shard where the device lives accepts or refuses; the others do not know it.
     Command(Result<u64, Refused>),
     Flush(u32),
+    /// Forgotten by all, and known to some: what the first says that did not, or whether any knew it.
+    Group(Result<bool, GroupRefused>),
 }
 
 impl Pending {
@@ -53,6 +56,21 @@ impl Pending {
 
     pub(crate) fn flush(request: u64, shard_count: usize) -> Self {
         Self::new(request, shard_count, SoFar::Flush(0))
+    }
+
+    pub(crate) fn group(request: u64, shard_count: usize) -> Self {
+        Self::new(request, shard_count, SoFar::Group(Ok(false)))
+    }
+
+    pub(crate) fn take_group(&mut self, outcome: Result<bool, GroupRefused>) {
+        self.missing -= 1;
+        if let SoFar::Group(so_far) = &mut self.so_far {
+            *so_far = match (*so_far, outcome) {
+                (Ok(before), Ok(known)) => Ok(before || known),
+                (Err(GroupRefused::InUse), _) | (_, Err(GroupRefused::InUse)) => Err(GroupRefused::InUse),
+                _ => Err(GroupRefused::NotKept),
+            };
+        }
     }
 
     pub(crate) const fn is_whole(&self) -> bool {
@@ -174,6 +192,22 @@ impl Pending {
         answer.gateways.extend(gateways);
     }
 
+    /// Says of durable streams what is kept, and what is to be.
+    pub(crate) fn add_retained(&mut self, retained: &BTreeMap<u32, Retained>, config: &Config) {
+        let SoFar::Query { streams, .. } = &mut self.so_far else { return };
+        for (id, state) in streams {
+            if let Some(durable) = config.stream(*id).and_then(|stream| stream.delivery.durable()) {
+                state.retention_s = durable.retention.as_secs() as u32;
+                state.retention_bytes = durable.retention_bytes;
+            }
+            if let Some(retained) = retained.get(id) {
+                state.retained_messages = retained.messages;
+                state.retained_bytes = retained.bytes;
+                state.retained_oldest_us = retained.oldest.unwrap_or_default().0;
+            }
+        }
+    }
+
     /// The answer as far as it came, and whom it answers.
     pub(crate) fn answer(self) -> (u64, Body) {
         let body = match self.so_far {
@@ -184,6 +218,17 @@ impl Pending {
             SoFar::Command(Ok(id)) => Body::Enqueued(v1::Enqueued { id, error: String::new() }),
             SoFar::Command(Err(refused)) => Body::Enqueued(v1::Enqueued { id: 0, error: refused.name().into() }),
             SoFar::Flush(count) => Body::Flushed(v1::Flushed { count }),
+            SoFar::Group(outcome) => {
+                let error = match outcome {
+                    Err(GroupRefused::InUse) => "in_use",
+                    // A shard that has not answered may have stored it or not.
+                    Err(GroupRefused::NotKept) | Ok(_) if self.missing > 0 => "unavailable",
+                    Err(GroupRefused::NotKept) => "unavailable",
+                    Ok(false) => "unknown_group",
+                    Ok(true) => "",
+                };
+                Body::GroupMoved(v1::GroupMoved { error: error.into() })
+            }
         };
         (self.request, body)
     }

@@ -8,7 +8,7 @@ mod kept;
 pub(crate) use kept::{Kept, NotRestored};
 
 use crate::answers::{self, Expected, Pending};
-use crate::keeping::{Ask, Handle};
+use crate::keeping::{Ask, Handle, Whom};
 use crate::link::{Inbound, Link};
 use crate::plan_log::{PlanLog, Staging};
 use crate::waiting::{Table, Waiting};
@@ -17,10 +17,11 @@ use contract::v1;
 use contract::v1::from_dataplane::Body as Said;
 use contract::v1::to_dataplane::Body as Told;
 use crossbeam::channel::{Receiver, Sender};
+use keeper::Retained;
 use plan::{Config, Refusal, Upsert};
 use session::lane_of_eui;
 use shard::{FromShard, Load, Mailbox, Report, ToShard};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -44,7 +45,16 @@ pub(crate) struct Seat {
 
 /// A scrape waiting for every shard's report.
 pub(crate) struct Scrape {
-    pub(crate) answer: Sender<Vec<Report>>,
+    pub(crate) answer: Sender<Scraped>,
+}
+
+/// What a scrape gets.
+#[derive(Default)]
+pub(crate) struct Scraped {
+    /// In the order of shards.
+    pub(crate) reports: Vec<Report>,
+    /// What durable streams have, by stream.
+    pub(crate) retained: BTreeMap<u32, Retained>,
 }
 
 /// What the control thread is made of.
@@ -78,6 +88,8 @@ pub(crate) struct Control {
     pending: HashMap<u64, (Instant, Pending)>,
     request_count: u64,
     scraping: Option<(Scrape, Vec<Report>, Instant)>,
+    /// What durable streams have, as the keeper told it last.
+    retained: BTreeMap<u32, Retained>,
     /// By shard.
     stopped: Vec<bool>,
 }
@@ -111,6 +123,7 @@ impl Control {
             pending: HashMap::new(),
             request_count: 0,
             scraping: None,
+            retained: BTreeMap::new(),
         }
     }
 
@@ -518,6 +531,9 @@ impl Control {
             FromShard::Commanded(command) => {
                 self.merge(command.request, |pending| pending.take_command(command.outcome));
             }
+            FromShard::GroupRemoved { request, outcome } => {
+                self.merge(request, |pending| pending.take_group(outcome));
+            }
             FromShard::Flushed { request, count } => self.merge(request, |pending| pending.take_flush(count)),
             FromShard::Reported(report) => {
                 if let Some((_, reports, _)) = &mut self.scraping {
@@ -536,6 +552,9 @@ impl Control {
                     self.push(target, ToShard::Upsert(Upsert::RemoveDevice(dev_eui)));
                     self.try_again(target, Table::Devices);
                 }
+            }
+            FromShard::Find { session, stream, id } => {
+                self.keeper.ask(Ask::Find(Whom::Session(source, session), stream, id.text().into()));
             }
             FromShard::MakeSegment(wanted) => self.keeper.ask(Ask::Make(source, wanted)),
             FromShard::Sealed(info) => self.keeper.ask(Ask::Sealed(info)),
@@ -581,6 +600,7 @@ impl Control {
         if pending.is_whole() {
             let (_, mut pending) = self.pending.remove(&number).expect("it was there");
             pending.add_those_without_room(&self.waiting);
+            pending.add_retained(&self.retained, &self.config);
             let (request, body) = pending.answer();
             self.say(request, body);
         }
@@ -619,7 +639,7 @@ impl Control {
         {
             reports.sort_by_key(|report| report.shard);
             // The scraper may have gone away.
-            let _answered = scrape.answer.send(reports);
+            let _answered = scrape.answer.send(Scraped { reports, retained: self.retained.clone() });
         }
     }
 

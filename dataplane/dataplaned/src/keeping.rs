@@ -14,10 +14,11 @@ use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded}
 use event::Event;
 use files::Directory;
 use journal::{Catalog, Position, SegmentInfo, SegmentName, Wanted};
-use keeper::{Fault, Keeper, LetterKey, Query, Retention};
+use keeper::{Fault, Keeper, LetterKey, Page, Query, Retained, Retention};
 use plan::{Delivery, Plan};
 use session::body::DeadLetterBody;
-use shard::Trouble;
+use shard::{NotFound, ReplyTo, Trouble};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -34,8 +35,14 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(600);
 /// Between two removals of what nobody wants.
 const RETAIN_INTERVAL: Duration = Duration::from_secs(30);
 
+/// Bytes of the journal that are read for its sums before the next question is looked at.
+const FOLLOW_BYTES: u64 = 16 << 20;
+
 /// The longest rendered message, bytes.
 const MESSAGE_BYTES_MAX: usize = 16 << 10;
+
+/// Messages that are looked for at once; consumers may ask for them as they like.
+const FINDING_COUNT_MAX: usize = 64;
 
 /// Bytes of messages in one page.
 const PAGE_BYTES_MAX: usize = 2 << 20;
@@ -54,8 +61,8 @@ pub(crate) enum Ask {
     DeadLetters(u64, v1::DeadLetters),
     /// Dead letters to be put back.
     PutBack(u64, v1::PutBack),
-    /// Where the message with an Id stands in time: a group is to go on there.
-    Find(u64, v1::SeekGroup),
+    /// Where the message of a stream with an Id stands in time.
+    Find(Whom, u32, String),
     /// How much there is.
     Figures(Sender<Figures>),
 }
@@ -81,8 +88,27 @@ pub(crate) enum Told {
     Answer(u64, Box<v1::from_dataplane::Body>),
     /// A dead letter is to be put back: lane, tenant, and a `PutBack` record's body.
     PutBack(u8, u32, Vec<u8>),
-    /// A group is to go on at this time.
-    Found(u64, v1::SeekGroup, Option<UnixMicros>),
+    /// What durable streams have, by stream.
+    Retained(BTreeMap<u32, Retained>),
+    /// When the message that was to be found happened.
+    Found(Whom, Result<UnixMicros, NotFound>),
+}
+
+/// For whom a message is looked for.
+#[derive(Debug)]
+pub(crate) enum Whom {
+    /// A group is to go on there, by this request of the control plane.
+    Group(u64, Box<v1::SeekGroup>),
+    /// The group of this shard's session is to begin there.
+    Session(usize, ReplyTo),
+}
+
+/// A message that is looked for: what of the journal was read without finding it.
+struct Finding {
+    whom: Whom,
+    stream: u32,
+    id: String,
+    read: Position,
 }
 
 /// The control thread's ends.
@@ -149,8 +175,15 @@ struct Thread {
     waiting: Vec<(usize, Wanted)>,
     in_trouble: bool,
     checkpointed: Instant,
-    retained: Instant,
+    trimmed: Instant,
     corrupt: u64,
+    finding: VecDeque<Finding>,
+    /// There is more to read for the sums.
+    behind: bool,
+    followed: Instant,
+    /// As it was told last, and when.
+    retained: BTreeMap<u32, Retained>,
+    told_at: Instant,
 }
 
 fn now() -> UnixMicros {
@@ -160,14 +193,29 @@ fn now() -> UnixMicros {
 
 impl Thread {
     fn new(keeper: Keeper<Directory>, Ends { asked, tell }: Ends, notify: Arc<dyn Fn() + Send + Sync>) -> Self {
-        let (checkpointed, retained) = (Instant::now(), Instant::now());
-        let (plan, waiting, in_trouble, corrupt) = (Box::default(), Vec::new(), false, 0);
-        Self { keeper, asked, tell, notify, plan, waiting, in_trouble, checkpointed, retained, corrupt }
+        let start = Instant::now();
+        Self {
+            keeper,
+            asked,
+            tell,
+            notify,
+            plan: Box::default(),
+            waiting: Vec::new(),
+            in_trouble: false,
+            checkpointed: start,
+            trimmed: start,
+            corrupt: 0,
+            finding: VecDeque::new(),
+            behind: false,
+            followed: start,
+            retained: BTreeMap::new(),
+            told_at: start,
+        }
     }
 
     fn run(mut self) {
         loop {
-            match self.asked.recv_timeout(TICK) {
+            match self.asked.recv_timeout(if self.is_busy() { Duration::ZERO } else { TICK }) {
                 Ok(ask) => self.obey(ask),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -176,13 +224,19 @@ impl Thread {
                 self.make(shard, wanted);
             }
             self.tend();
+            self.follow();
+            self.find();
             // Whatever it was that read them.
             for damage in self.keeper.take_damages() {
                 self.corrupt += 1;
-                let keeper::Damage { file, from, until } = damage;
+                let keeper::Stretch { file, from, until } = damage;
                 tracing::error!(file, from, until, "a part of the journal is damaged and was passed over");
             }
         }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.behind || !self.finding.is_empty()
     }
 
     fn say(&self, told: Told) {
@@ -218,9 +272,11 @@ impl Thread {
                 let done = done.unwrap_or_else(|error| v1::PutBackDone { error, ..Default::default() });
                 self.answer(request, v1::from_dataplane::Body::PutBackDone(done));
             }
-            Ask::Find(request, seek) => {
-                let found = self.find(&seek);
-                self.say(Told::Found(request, seek, found));
+            Ask::Find(whom, _, _) if self.finding.len() == FINDING_COUNT_MAX => {
+                self.say(Told::Found(whom, Err(NotFound::Busy)));
+            }
+            Ask::Find(whom, stream, id) => {
+                self.finding.push_back(Finding { whom, stream, id, read: Position::ZERO });
             }
             Ask::Figures(answer) => {
                 let catalog = self.keeper.catalog();
@@ -273,8 +329,8 @@ impl Thread {
                 Err(fault) => tracing::error!(%fault, "no checkpoint could be made; the journal keeps growing"),
             }
         }
-        if self.retained.elapsed() >= RETAIN_INTERVAL || (due && self.retained.elapsed() >= TICK) || self.in_trouble {
-            self.retained = Instant::now();
+        if self.trimmed.elapsed() >= RETAIN_INTERVAL || (due && self.trimmed.elapsed() >= TICK) || self.in_trouble {
+            self.trimmed = Instant::now();
             let streams: Vec<Retention> = retentions(&self.plan).collect();
             match self.keeper.retain(&streams, now()) {
                 Ok(trimmed) if trimmed.segments > 0 => self.say(Told::Catalog(self.keeper.catalog().clone())),
@@ -284,20 +340,37 @@ impl Thread {
         }
     }
 
+    /// Reads for the sums what was written meanwhile, and tells what streams have if that has changed.
+    fn follow(&mut self) {
+        if !self.plan.has_durable_streams() || (!self.behind && self.followed.elapsed() < TICK) {
+            return;
+        }
+        self.followed = Instant::now();
+        let plan = &self.plan;
+        let followed = self
+            .keeper
+            .follow(&mut |event, each| plan.covering_durable(event, |_, stream| each(stream.id)), FOLLOW_BYTES);
+        self.behind = followed.unwrap_or_else(|fault| {
+            tracing::warn!(%fault, "the journal could not be read for what streams have in it");
+            false
+        });
+        if self.behind && self.told_at.elapsed() < TICK {
+            return;
+        }
+        let retained = self.keeper.retained();
+        if retained != self.retained {
+            self.told_at = Instant::now();
+            self.retained = retained;
+            self.say(Told::Retained(self.retained.clone()));
+        }
+    }
+
     fn stream(&self, id: u32) -> Result<u32, String> {
         let index = self.plan.stream_of_id(id).ok_or("unknown_stream")?;
         Ok(index)
     }
 
-    fn render(&self, stream: u32, event: &Event<'_>) -> Option<Vec<u8>> {
-        let format = &self.plan.formats[self.plan.streams[stream as usize].format as usize];
-        let mut text = vec![0; MESSAGE_BYTES_MAX];
-        let count = format.template(event.kind)?.run(event, &mut text).ok()?;
-        text.truncate(count);
-        Some(text)
-    }
-
-    fn history(&self, asked: &v1::History) -> Result<v1::HistoryPage, String> {
+    fn history(&mut self, asked: &v1::History) -> Result<v1::HistoryPage, String> {
         let stream = self.stream(asked.stream)?;
         let query = Query {
             from: UnixMicros(asked.from_us),
@@ -308,22 +381,25 @@ impl Thread {
         };
         let mut page = v1::HistoryPage::default();
         let mut bytes = 0;
-        let mut cut = None;
+        let plan = &self.plan;
         let found = self.keeper.history(
             &query,
-            |event| self.plan.covers(stream, event),
-            |position, event| match self.render(stream, event) {
-                _ if cut.is_some() => {}
-                Some(message) if bytes + message.len() > PAGE_BYTES_MAX => cut = Some(position),
-                Some(message) => {
+            |event| plan.covers(stream, event),
+            |_, event| {
+                let Some(message) = render(plan, stream, event) else { return true };
+                let fits = bytes + message.len() <= PAGE_BYTES_MAX;
+                if fits {
                     bytes += message.len();
                     page.messages.push(message);
                 }
-                None => {}
+                fits
             },
         );
-        let next = cut.or(found.map_err(|fault| unavailable(&fault))?.next);
-        page.next = next.map(|position| position.0.to_le_bytes().to_vec()).unwrap_or_default();
+        page.next = found
+            .map_err(|fault| unavailable(&fault))?
+            .next
+            .map(|position| position.0.to_le_bytes().to_vec())
+            .unwrap_or_default();
         Ok(page)
     }
 
@@ -342,7 +418,7 @@ impl Thread {
                 reason: body.reason.name().into(),
                 attempts: u32::from(body.attempts),
                 at_us: letter.at.0,
-                message: self.render(stream, &body.event).unwrap_or_default(),
+                message: render(&self.plan, stream, &body.event).unwrap_or_default(),
             });
         }
         if letters.next().is_some() {
@@ -378,16 +454,45 @@ impl Thread {
         Ok(v1::PutBackDone { count, error: String::new() })
     }
 
-    /// When the message with an Id happened.
-    fn find(&self, seek: &v1::SeekGroup) -> Option<UnixMicros> {
-        let stream = self.plan.stream_of_id(seek.stream)?;
-        let Some(v1::seek_group::To::Id(id)) = &seek.to else { return None };
-        let query = Query { from: UnixMicros(0), to: UnixMicros(0), device: None, after: Position::ZERO, limit: 1 };
-        let mut found = None;
-        let wants = |event: &Event<'_>| event.stable_id().as_str() == id && self.plan.covers(stream, event);
-        self.keeper.history(&query, wants, |_, event| found = Some(event.at)).ok()?;
-        found
+    /// Looks for the first of the messages that are to be found, in as much of the journal as one page may read.
+    fn find(&mut self) {
+        let Some(mut finding) = self.finding.pop_front() else { return };
+        let outcome = match self.plan.stream_of_id(finding.stream) {
+            Some(stream) => {
+                let after = finding.read;
+                let query = Query { from: UnixMicros(0), to: UnixMicros(0), device: None, after, limit: 1 };
+                let (plan, id, mut found) = (&self.plan, &finding.id, None);
+                let wants = |event: &Event<'_>| event.stable_id().as_str() == id && plan.covers(stream, event);
+                let page = self.keeper.history(&query, wants, |_, event| {
+                    found = Some(event.at);
+                    true
+                });
+                match (found, page) {
+                    (Some(at), _) => Ok(at),
+                    (None, Ok(Page { next: Some(next), .. })) => {
+                        finding.read = next;
+                        return self.finding.push_back(finding);
+                    }
+                    (None, Ok(_)) => Err(NotFound::Unknown),
+                    (None, Err(fault)) => {
+                        unavailable(&fault);
+                        Err(NotFound::Busy)
+                    }
+                }
+            }
+            None => Err(NotFound::Unknown),
+        };
+        self.say(Told::Found(finding.whom, outcome));
     }
+}
+
+/// A message as the stream says it.
+fn render(plan: &Plan, stream: u32, event: &Event<'_>) -> Option<Vec<u8>> {
+    let format = &plan.formats[plan.streams[stream as usize].format as usize];
+    let mut text = vec![0; MESSAGE_BYTES_MAX];
+    let count = format.template(event.kind)?.run(event, &mut text).ok()?;
+    text.truncate(count);
+    Some(text)
 }
 
 fn id_of(key: &LetterKey) -> String {

@@ -3,10 +3,12 @@
 //! Owns a listener and one thread; a scrape asks the control thread for a report of every shard. Serves one request per
 //! connection; whatever is asked for on another path is 404.
 
-use crate::control::Scrape;
+use crate::control::{Scrape, Scraped};
 use crossbeam::channel::{Sender, bounded};
 use hdrhistogram::Histogram;
+use keeper::Retained;
 use shard::{Descriptor, Report, descriptors};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -87,14 +89,16 @@ fn answer(mut stream: TcpStream, sources: &Sources) -> io::Result<()> {
 }
 
 fn render(sources: &Sources) -> String {
-    let (answer, reports) = bounded(1);
+    let (answer, scraped) = bounded(1);
     let asked = sources.scrapes.try_send(Scrape { answer }).is_ok();
     (sources.notify)();
-    let reports = if asked { reports.recv_timeout(REPORT_TIMEOUT).unwrap_or_default() } else { Vec::new() };
+    let scraped = if asked { scraped.recv_timeout(REPORT_TIMEOUT).unwrap_or_default() } else { Scraped::default() };
+    let Scraped { reports, retained } = scraped;
     let mut out = String::with_capacity(64 << 10);
     counters(&mut out, &reports);
     gauges(&mut out, &reports);
     latencies(&mut out, &reports);
+    streams(&mut out, &retained);
     strays(&mut out, &sources.strays);
     out
 }
@@ -133,6 +137,25 @@ fn gauges(out: &mut String, reports: &[Report]) {
         line(out, format_args!("# HELP trunkline_shard_{name} {help}\n# TYPE trunkline_shard_{name} gauge"));
         for report in reports {
             line(out, format_args!("trunkline_shard_{name}{{shard=\"{}\"}} {}", report.shard, value(report)));
+        }
+    }
+}
+
+/// Of each durable stream, by the control plane's number of it.
+fn streams(out: &mut String, retained: &BTreeMap<u32, Retained>) {
+    type Gauge = (&'static str, &'static str, fn(&Retained) -> f64);
+    let all: [Gauge; 3] = [
+        ("messages", "Messages that are kept of a durable stream.", |retained| retained.messages as f64),
+        ("bytes", "Bytes of the records of what is kept.", |retained| retained.bytes as f64),
+        ("oldest_seconds", "Unix time of the oldest message that is kept; 0 if none is.", |retained| {
+            retained.oldest.unwrap_or_default().0 as f64 / 1e6
+        }),
+    ];
+    for (name, help, value) in all {
+        let name = format!("trunkline_stream_retained_{name}");
+        line(out, format_args!("# HELP {name} {help}\n# TYPE {name} gauge"));
+        for (stream, retained) in retained {
+            line(out, format_args!("{name}{{stream=\"{stream}\"}} {}", value(retained)));
         }
     }
 }
@@ -180,4 +203,29 @@ fn strays(out: &mut String, strays: &[Strays]) {
 fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
     out.write_fmt(text).expect("writing to a string does not fail");
     out.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::UnixMicros;
+
+    #[test]
+    fn what_streams_retain_is_a_gauge_for_each() {
+        let mut out = String::new();
+        let some = Retained { messages: 3, bytes: 400, oldest: Some(UnixMicros(1_500_000)) };
+        streams(&mut out, &BTreeMap::from([(41, some), (42, Retained::default())]));
+        let values: Vec<&str> = out.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(
+            values,
+            [
+                "trunkline_stream_retained_messages{stream=\"41\"} 3",
+                "trunkline_stream_retained_messages{stream=\"42\"} 0",
+                "trunkline_stream_retained_bytes{stream=\"41\"} 400",
+                "trunkline_stream_retained_bytes{stream=\"42\"} 0",
+                "trunkline_stream_retained_oldest_seconds{stream=\"41\"} 1.5",
+                "trunkline_stream_retained_oldest_seconds{stream=\"42\"} 0",
+            ]
+        );
+    }
 }

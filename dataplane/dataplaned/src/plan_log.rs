@@ -61,6 +61,8 @@ pub(crate) struct PlanLog {
     pub(crate) store: u64,
     /// The last committed revision.
     pub(crate) revision: u64,
+    /// Where that ends.
+    end: u64,
 }
 
 /// What a change is about, for "the last one counts".
@@ -109,6 +111,26 @@ impl PlanLog {
             file.write_all(&0u64.to_le_bytes())?;
             file.sync_all()?;
         }
+        let log = Self::read(path, file)?;
+        log.file.set_len(log.end)?;
+        (&log.file).seek(SeekFrom::End(0))?;
+        Ok(log)
+    }
+
+    /// The log in `dir` to be read alone; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub(crate) fn open_to_read(dir: &Path) -> Result<Option<Self>, Fault> {
+        let path = dir.join("plan.log");
+        match File::open(&path) {
+            Ok(file) => Self::read(path, file).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn read(path: PathBuf, mut file: File) -> Result<Self, Fault> {
         let mut header = [0; HEADER_BYTES as usize];
         file.seek(SeekFrom::Start(0))?;
         file.read_exact(&mut header).map_err(|_| Fault::NotOurs)?;
@@ -116,7 +138,7 @@ impl PlanLog {
             return Err(Fault::NotOurs);
         }
         let store = u64::from_le_bytes(header[8..].try_into().expect("eight bytes"));
-        let mut log = Self { path, file, store, revision: 0 };
+        let mut log = Self { path, file, store, revision: 0, end: HEADER_BYTES };
         let mut end = HEADER_BYTES;
         let mut revision = 0;
         log.scan(u64::MAX, |record| {
@@ -126,9 +148,7 @@ impl PlanLog {
             }
             Ok(())
         })?;
-        log.revision = revision;
-        log.file.set_len(end)?;
-        log.file.seek(SeekFrom::End(0))?;
+        (log.revision, log.end) = (revision, end);
         Ok(log)
     }
 

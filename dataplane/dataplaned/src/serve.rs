@@ -192,6 +192,7 @@ fn journal_limits(arguments: &Arguments, sizing: &Sizing) -> journal::Limits {
         segment_bytes: arguments.journal_segment_mib << 20,
         tail_bytes: (arguments.journal_memory_mib << 20) as usize,
         batch_bytes: sizing.file_buffer_bytes as usize,
+        epoch_bytes: journal::OFFSET_END,
     }
 }
 

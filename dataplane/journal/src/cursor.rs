@@ -5,6 +5,8 @@
 //! ```text
 //!   0 stream u32   4 bytes of the group's name   5 zeros 3   8 lanes u64   16 position u64   24 name ...
 //! ```
+//! The record that removes a group has the same body: in these lanes it is as if it had never been.
+//!
 //! A cursor says that everything before its position is done, in each of its lanes. Shards write their own, for the lanes
 //! that they have; of many cursors a lane believes the greatest. Lanes may be dealt otherwise in the next run: nothing
 //! changes.
@@ -97,6 +99,16 @@ impl Cursors {
         }
     }
 
+    /// Forgets where these lanes are. Says whether nothing is left. Here the order matters, lane by lane.
+    pub fn forget(&mut self, lanes: u64) -> bool {
+        for (lane, position) in self.positions.iter_mut().enumerate() {
+            if lanes >> lane & 1 == 1 {
+                *position = Position::ZERO;
+            }
+        }
+        self.positions.iter().all(|position| *position == Position::ZERO)
+    }
+
     /// Where a lane is.
     #[must_use]
     pub const fn of_lane(&self, lane: u8) -> Position {
@@ -177,5 +189,18 @@ mod tests {
             assert_eq!(forth.least(u64::MAX), (0..LANE_COUNT).map(|lane| forth.of_lane(lane)).min().expect("lanes"));
         }
         assert_eq!(Cursors::default().least(0), Position::END);
+    }
+
+    #[test]
+    fn a_group_is_forgotten_lane_by_lane() {
+        let (first, second) = (Position::new(1, 0, 8), Position::new(1, 1, 16));
+        let mut cursors = Cursors::default();
+        cursors.merge(Cursor { lanes: 0b0011, position: first });
+        cursors.merge(Cursor { lanes: 0b1100, position: second });
+        assert!(!cursors.forget(0b0101));
+        assert_eq!([0, 1, 2, 3].map(|lane| cursors.of_lane(lane)), [Position::ZERO, first, Position::ZERO, second]);
+        cursors.merge(Cursor { lanes: 1, position: Position::new(1, 0, 0) });
+        assert_eq!(cursors.of_lane(0), Position::new(1, 0, 0), "what comes afterwards counts");
+        assert!(cursors.forget(u64::MAX) && cursors == Cursors::default());
     }
 }

@@ -12,6 +12,13 @@
 //!   grid     |◀ segment_bytes - 4096 ▶|                 a segment ends at the next line of the grid
 //!   segment  | records ... mark | 0 0 | records ...     the last record before a line is the mark that closes
 //! ```
+//! The offsets here count from the run's start and have no end; a position names one within an epoch. Once an epoch's are
+//! used up, at a line of the grid, the log goes on in the next epoch, while others may still be in the former:
+//!
+//! ```text
+//!   offset here   0 ................ span ................ 2 span .......
+//!   position      E-log-0            (E+1)-log-0           (E+2)-log-0
+//! ```
 //! Records do not cross a line. After a failed write or fdatasync a segment is given up and another begins at `stored`; it
 //! ends at the same line, so that every record keeps its place, and with it its crc. One write is in flight at a time; it
 //! ends where a record does. A write that ends a segment is synced, so that only the last segment that holds records can
@@ -42,6 +49,9 @@ pub struct Limits {
     pub tail_bytes: usize,
     /// Bytes of one write. At least twice the longest record.
     pub batch_bytes: usize,
+    /// The first offset that no record of one epoch may have: at most [`OFFSET_END`], and more than a segment's. As many
+    /// whole segments as fit are used.
+    pub epoch_bytes: u64,
 }
 
 /// Where a record stands.
@@ -60,7 +70,7 @@ pub enum Full {
     Tail,
     /// The tail is full, and there is no segment to write to: the keeper is behind.
     NoSegment,
-    /// The log has used up its offsets. Another epoch has to begin.
+    /// The log has used up the last epoch that a position can name.
     Exhausted,
 }
 
@@ -109,10 +119,11 @@ pub enum Tail<'a> {
 #[derive(Debug)]
 pub struct Log {
     limits: Limits,
-    epoch: u16,
+    /// In which the run began.
+    first_epoch: u16,
     log: u8,
     ring: Ring,
-    /// Offsets at which records begin or segments end: `start <= stored <= written <= head`.
+    /// Offsets from the run's start at which records begin or segments end: `start <= stored <= written <= head`.
     start: u64,
     stored: u64,
     written: u64,
@@ -138,14 +149,15 @@ impl Log {
     pub fn new(limits: Limits, epoch: u16, log: u8) -> Self {
         let aligned = |bytes: usize| bytes.is_multiple_of(ALIGN_BYTES);
         assert!(limits.segment_bytes >= (HEADER_BYTES + 2 * RECORD_BYTES_MAX) as u64, "a segment holds two records");
-        assert!(limits.segment_bytes < OFFSET_END, "a segment is less than a log");
+        assert!(limits.segment_bytes < limits.epoch_bytes, "a segment is less than a log");
+        assert!(limits.epoch_bytes <= OFFSET_END, "a position can name every offset");
         assert!(limits.tail_bytes >= 4 * RECORD_BYTES_MAX, "the tail holds four records");
         assert!(limits.batch_bytes >= 2 * RECORD_BYTES_MAX, "a batch holds two records");
         assert!(aligned(limits.segment_bytes as usize) && aligned(limits.tail_bytes), "sizes are multiples of 8");
         let _bounds_checked = Position::new(epoch, log, 0);
         Self {
             limits,
-            epoch,
+            first_epoch: epoch,
             log,
             ring: Ring::new(limits.tail_bytes),
             start: 0,
@@ -178,7 +190,7 @@ impl Log {
         // Room for the mark that closes is always kept.
         let rolls = self.head + mark + bytes + MARK > line;
         let at = if rolls { line } else { self.head + mark };
-        if at >= self.last_line() {
+        if !self.is_nameable(at) {
             return Err(Full::Exhausted);
         }
         let end = at + bytes;
@@ -202,11 +214,14 @@ impl Log {
     pub fn wants(&self) -> Option<Wanted> {
         let base = match &self.current {
             Some(_) if self.ahead.is_some() => return None,
-            Some(current) => current.end,
+            Some(current) => self.offset_of(current.name, current.end),
             None => self.written,
         };
-        let name = SegmentName { epoch: self.epoch, log: self.log, number: self.number };
-        (base < self.last_line()).then(|| Wanted { name, base, end: self.line_after(base) })
+        self.is_nameable(base).then(|| {
+            let place = self.position(base);
+            let name = SegmentName { epoch: place.epoch(), log: self.log, number: self.number };
+            Wanted { name, base: place.offset(), end: place.offset() + self.line_after(base) - base }
+        })
     }
 
     /// A segment is made, header and zeros, and can be written to. Says whether it is still wanted; if not it may go.
@@ -228,14 +243,15 @@ impl Log {
             return None;
         }
         let current = self.current.as_ref()?;
-        let until = self.batch_end(current.end);
-        let sync = sync || until == current.end;
+        let line = self.offset_of(current.name, current.end);
+        let until = self.batch_end(line);
+        let sync = sync || until == line;
         if until == self.written && !(sync && self.stored < until) {
             return None;
         }
         let write = Write {
             segment: current.name,
-            file_offset: HEADER_BYTES as u64 + self.written - current.base,
+            file_offset: HEADER_BYTES as u64 + self.written - self.offset_of(current.name, current.base),
             bytes: (until - self.written) as usize,
             sync,
             from: self.written,
@@ -274,7 +290,7 @@ impl Log {
         if write.sync {
             self.stored = until;
         }
-        if until == current.end {
+        if until == self.offset_of(current.name, current.end) {
             self.sealed.push(current);
             self.current = self.ahead.take().map(SegmentInfo::empty);
         } else {
@@ -291,17 +307,45 @@ impl Log {
     /// The record at a position, if it is written and memory still has it.
     #[must_use]
     pub fn read(&self, position: Position) -> Tail<'_> {
-        if position < self.tail_start() {
+        let Some(offset) = self.own_offset(position) else {
+            return if position < self.tail_start() {
+                Tail::Behind
+            } else if position >= self.written() {
+                Tail::End
+            } else {
+                Tail::Nowhere
+            };
+        };
+        if offset < self.start {
             return Tail::Behind;
         }
-        if position >= self.written() {
+        if offset >= self.written {
             return Tail::End;
         }
         // It lies between two positions of this log, so it is one. A consumer may have made it up all the same.
-        match Record::parse(position, self.ring.record(position.offset())) {
-            Ok((record, _)) => Tail::Record { record, next: self.position(self.next_of(position.offset())) },
+        match Record::parse(self.position(offset), self.ring.record(offset)) {
+            Ok((record, _)) => Tail::Record { record, next: self.position(self.next_of(offset)) },
             Err(_) => Tail::Nowhere,
         }
+    }
+
+    /// Whether a position is one of this run's log that memory has, or will have.
+    #[must_use]
+    pub fn reaches(&self, position: Position) -> bool {
+        self.own_offset(position).is_some_and(|offset| offset >= self.start)
+    }
+
+    /// Bytes of this run's log from a position on; all of them if it lies before.
+    #[must_use]
+    pub fn bytes_since(&self, position: Position) -> u64 {
+        let all = if position >= self.head() { 0 } else { self.head };
+        self.own_offset(position).map_or(all, |offset| self.head.saturating_sub(offset))
+    }
+
+    /// The epoch in which the run began. Those before it belong to earlier runs.
+    #[must_use]
+    pub const fn first_epoch(&self) -> u16 {
+        self.first_epoch
     }
 
     /// From where on memory has the log.
@@ -335,7 +379,26 @@ impl Log {
     }
 
     const fn position(&self, offset: u64) -> Position {
-        Position::new(self.epoch, self.log, offset)
+        let epoch = self.first_epoch as u64 + offset / self.span();
+        assert!(epoch <= u16::MAX as u64, "what is appended can be named");
+        Position::new(epoch as u16, self.log, offset % self.span())
+    }
+
+    /// The offset from the run's start of one in a segment of this run.
+    const fn offset_of(&self, name: SegmentName, offset: u64) -> u64 {
+        (name.epoch - self.first_epoch) as u64 * self.span() + offset
+    }
+
+    /// The offset from the run's start of a position, if it is one of this run and log. An epoch's end is the next one's
+    /// start.
+    fn own_offset(&self, position: Position) -> Option<u64> {
+        let epochs = position.epoch().checked_sub(self.first_epoch)?;
+        let is_own = position.log() == self.log && position.offset() <= self.span();
+        is_own.then(|| u64::from(epochs) * self.span() + position.offset())
+    }
+
+    const fn is_nameable(&self, offset: u64) -> bool {
+        self.first_epoch as u64 + offset / self.span() <= u16::MAX as u64
     }
 
     const fn room(&self) -> u64 {
@@ -347,9 +410,9 @@ impl Log {
         (offset / self.room() + 1) * self.room()
     }
 
-    /// The last line that a position can name.
-    const fn last_line(&self) -> u64 {
-        (OFFSET_END - 1) / self.room() * self.room()
+    /// Bytes of one epoch: its last line.
+    const fn span(&self) -> u64 {
+        (self.limits.epoch_bytes - 1) / self.room() * self.room()
     }
 
     /// Where the record behind the one at `offset` begins.
@@ -392,12 +455,15 @@ impl Log {
 
     fn put_mark(&mut self, closes: bool, at: UnixMicros) {
         self.marked = self.stored;
-        self.put(&Record::mark(&self.stored.to_le_bytes(), closes, at));
+        // Of its own epoch; what the former one has left to be stored is not told there.
+        let stored = self.stored.saturating_sub(self.head / self.span() * self.span());
+        self.put(&Record::mark(&stored.to_le_bytes(), closes, at));
     }
 
     /// Gives a segment up: what was not stored of it goes into another one, whose base that is.
     fn abandon(&mut self, current: SegmentInfo) {
-        self.sealed.push(SegmentInfo { end: self.stored, ..current });
+        let end = current.base + self.stored - self.offset_of(current.name, current.base);
+        self.sealed.push(SegmentInfo { end, ..current });
         match self.ahead.take() {
             Some(ahead) => self.sealed.push(SegmentInfo { end: ahead.base, ..SegmentInfo::empty(ahead) }),
             // It may be in the making, with a base that is too late.
@@ -416,6 +482,7 @@ mod tests {
         segment_bytes: (HEADER_BYTES + 2 * RECORD_BYTES_MAX) as u64,
         tail_bytes: 4 * RECORD_BYTES_MAX,
         batch_bytes: 2 * RECORD_BYTES_MAX,
+        epoch_bytes: OFFSET_END,
     };
     const ROOM: u64 = 2 * RECORD_BYTES_MAX as u64;
     static LONG: [u8; BODY_BYTES_MAX] = [7; BODY_BYTES_MAX];
@@ -554,17 +621,76 @@ mod tests {
         assert_eq!(log.read(Position::new(1, 2, 0)), Tail::Behind);
     }
 
+    /// Appends until the log's head has passed an offset of its run, and writes all of it.
+    fn fill(log: &mut Log, offset: u64) {
+        while log.head < offset {
+            while log.wants().is_some() {
+                made(log);
+            }
+            match log.append(&record(&[7; 9000])) {
+                Ok(_) | Err(Full::Exhausted) => {}
+                Err(full) => panic!("{full:?}"),
+            }
+            log.next_write(true).expect("something waits");
+            log.wrote(Ok(()));
+            let _told = log.sealed().count();
+        }
+    }
+
     #[test]
-    fn the_last_offset_is_not_passed() {
-        let mut log = opened();
-        let line = log.last_line();
-        (log.start, log.stored, log.written, log.head, log.marked) = (line - 64, line - 64, line - 64, line - 64, line);
-        (log.current, log.ahead) = (None, None);
-        assert!(log.wants().is_some_and(|wanted| wanted.end == line));
-        made(&mut log);
+    fn an_epoch_that_is_used_up_is_followed_by_the_next() {
+        // Two segments of each epoch.
+        let mut log = Log::new(Limits { epoch_bytes: 2 * ROOM + 8, ..LIMITS }, 1, 2);
+        fill(&mut log, 2 * ROOM - 9500);
+        let last = log.head();
+        assert_eq!((last.epoch(), log.wants()), (1, None));
+        // What the former epoch has is not stored yet when the next one begins.
+        let before = log.append(&record(&[1; 9000])).expect("room");
+        let behind = log.append(&record(&[2; 9000])).expect("room");
+        assert_eq!((before.position.epoch(), behind.position), (2, Position::new(2, 2, before.end.offset())));
+        assert_eq!(before.position.offset(), 0, "no mark stands before it: nothing of this epoch is stored");
+        assert!(log.bytes_since(last) > 18_000 && log.bytes_since(Position::ZERO) == log.head);
+        for number in [1, 2] {
+            let write = log.next_write(false).expect("something waits");
+            assert_eq!((write.segment.epoch, write.segment.number), (number as u16, number));
+            log.wrote(Ok(()));
+            while log.wants().is_some() {
+                made(&mut log);
+            }
+        }
+        let ended = log.sealed().next().expect("the last of the first epoch");
+        assert_eq!((ended.name.epoch, ended.base, ended.end), (1, ROOM, 2 * ROOM));
+        // From the one to the other, over the mark that closes; and both names of the place between them.
+        let Tail::Record { record: mark, next } = log.read(last) else { panic!("no mark") };
+        assert_eq!((mark.closes(), next), (true, before.position));
+        let end = Position::new(1, 2, 2 * ROOM);
+        for place in [end, before.position] {
+            assert!(matches!(log.read(place), Tail::Record { next, .. } if next == before.end), "{place}");
+            assert!(log.reaches(place));
+        }
+        for nowhere in [Position::new(1, 3, 8), Position::new(1, 2, 2 * ROOM + 8)] {
+            assert_eq!((log.read(nowhere), log.reaches(nowhere)), (Tail::Nowhere, false), "{nowhere}");
+        }
+        // A segment that is given up is followed by one of its epoch, and nothing has moved.
+        log.append(&record(b"lost")).expect("room");
+        log.next_write(true).expect("something waits");
+        let stored = log.stored();
+        log.wrote(Err(Fault::Sync));
+        let given_up: Vec<_> = log.sealed().map(|info| info.name.epoch).collect();
+        assert_eq!((given_up, log.stored()), (vec![2, 2], stored));
+        let wanted = made(&mut log);
+        assert_eq!((wanted.name.epoch, wanted.base), (stored.epoch(), stored.offset()));
+        fill(&mut log, 9 * ROOM);
+        assert_eq!(log.head().epoch(), 5);
+    }
+
+    #[test]
+    fn the_last_epoch_is_not_passed() {
+        let mut log = Log::new(Limits { epoch_bytes: 2 * ROOM + 8, ..LIMITS }, u16::MAX, 2);
+        fill(&mut log, 2 * ROOM - 9500);
         assert_eq!(log.wants(), None, "none lies behind it");
         assert!(log.append(&record(b"the last")).is_ok());
-        assert_eq!(log.append(&record(b"one more")), Err(Full::Exhausted));
+        assert_eq!(log.append(&record(&[7; 9000])), Err(Full::Exhausted));
         log.next_write(true).expect("something waits");
         log.wrote(Ok(()));
         assert_eq!(log.stored(), log.head());

@@ -4,7 +4,7 @@
 //!   | epoch 16 | log 6 | offset 42 |       offset: bytes of records since the log began, a multiple of 8
 //! ```
 //! An offset counts what records take, and what is left free behind them at the end of a segment; headers of segments do
-//! not count. 42 bits are 4 TiB in one log and one epoch; a log that has used them up takes no more records.
+//! not count. 42 bits are 4 TiB in one log and one epoch; a log that has used them up goes on in the next epoch.
 
 use core::fmt;
 
@@ -44,7 +44,7 @@ impl Position {
         Self((epoch as u64) << (LOG_BITS + OFFSET_BITS) | (log as u64) << OFFSET_BITS | offset)
     }
 
-    /// The run of the dataplane.
+    /// The run of the dataplane, or what followed in it when offsets were used up.
     #[must_use]
     pub const fn epoch(self) -> u16 {
         (self.0 >> (LOG_BITS + OFFSET_BITS)) as u16

@@ -56,6 +56,8 @@ pub enum Kind {
     PutBack,
     /// A device or a stream that is no more.
     Removed,
+    /// A group of consumers that is no more, in these lanes: a [`crate::CursorBody`]. What it was before counts no more.
+    RemovedGroup,
     /// One of a later version: to be passed over.
     Unknown(u8),
 }
@@ -105,7 +107,27 @@ impl Kind {
             Self::DeadLetter => 8,
             Self::PutBack => 9,
             Self::Removed => 10,
+            Self::RemovedGroup => 11,
             Self::Unknown(number) => number,
+        }
+    }
+
+    /// For people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Mark => "mark",
+            Self::Uplink => "uplink",
+            Self::Event => "event",
+            Self::Device => "device",
+            Self::Queued => "queued",
+            Self::Dequeued => "dequeued",
+            Self::Cursor => "cursor",
+            Self::DeadLetter => "dead_letter",
+            Self::PutBack => "put_back",
+            Self::Removed => "removed",
+            Self::RemovedGroup => "removed_group",
+            Self::Unknown(_) => "unknown",
         }
     }
 
@@ -123,6 +145,7 @@ impl Kind {
             8 => Self::DeadLetter,
             9 => Self::PutBack,
             10 => Self::Removed,
+            11 => Self::RemovedGroup,
             other => Self::Unknown(other),
         }
     }
@@ -303,8 +326,8 @@ mod tests {
     fn kinds_keep_their_numbers() {
         for number in 0..=u8::MAX {
             let kind = Kind::from_wire(number);
-            assert_eq!((kind.to_wire(), matches!(kind, Kind::Unknown(_))), (number, !(1..=10).contains(&number)));
+            assert_eq!((kind.to_wire(), matches!(kind, Kind::Unknown(_))), (number, !(1..=11).contains(&number)));
         }
-        assert_eq!((Kind::Mark.to_wire(), Kind::Removed.to_wire()), (1, 10));
+        assert_eq!((Kind::Mark.to_wire(), Kind::Removed.to_wire(), Kind::RemovedGroup.to_wire()), (1, 10, 11));
     }
 }

@@ -124,6 +124,8 @@ pub struct Scan {
     /// The file ends where the window does.
     finished: bool,
     mode: Mode,
+    /// It is being written: where nothing can be read is where its writer has come to.
+    grows: bool,
     surveyed: bool,
     /// Behind the last byte that a survey found not to be zero.
     used: u64,
@@ -156,6 +158,7 @@ impl Scan {
             end: 0,
             finished: false,
             mode: Mode::Ended,
+            grows: false,
             surveyed: false,
             used: 0,
             found: Found::default(),
@@ -177,7 +180,14 @@ impl Scan {
         self.info = SegmentInfo::unread(header).cleared();
         (self.at, self.begin, self.end) = (extent.from, 0, 0);
         (self.finished, self.mode, self.surveyed, self.used) = (false, Mode::Reading, false, extent.from);
+        self.grows = false;
         self.found = Found { end: self.name.position(extent.from), ..Found::default() };
+    }
+
+    /// The segment is being written by somebody who lives: it ends where no record can be read that is not known to be
+    /// stored, without a look at what lies behind. What is damaged there is told once the segment has ended.
+    pub const fn grows(&mut self) {
+        self.grows = true;
     }
 
     /// The file's byte that is wanted next. May go back once.
@@ -313,6 +323,8 @@ impl Scan {
             Mode::Ended
         } else if from < self.extent.stored {
             Mode::Passing { from, budget }
+        } else if self.grows {
+            Mode::Ended
         } else if !self.surveyed {
             Mode::Surveying { from, budget }
         } else {

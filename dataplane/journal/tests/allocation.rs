@@ -15,6 +15,7 @@ const LIMITS: Limits = Limits {
     segment_bytes: (HEADER_BYTES + 2 * RECORD_BYTES_MAX) as u64,
     tail_bytes: 4 * RECORD_BYTES_MAX,
     batch_bytes: 2 * RECORD_BYTES_MAX,
+    epoch_bytes: (9 * RECORD_BYTES_MAX) as u64,
 };
 
 /// One segment, over and over.

@@ -25,7 +25,7 @@ use std::io;
 /// One for each lane, and one for the globals.
 pub(crate) const SECTION_COUNT: usize = LANE_COUNT as usize + 1;
 
-const GLOBALS: usize = LANE_COUNT as usize;
+pub(crate) const GLOBALS: usize = LANE_COUNT as usize;
 
 /// Where each section begins and ends in the checkpoint's file.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -123,7 +123,7 @@ fn put_globals<F: Files>(to: &mut Writer<'_>, files: &mut F, globals: &Globals) 
 }
 
 /// Names to its second argument the durable streams that cover an event.
-type Covering<'a> = dyn FnMut(&Event<'_>, &mut dyn FnMut(u32)) + 'a;
+pub(crate) type Covering<'a> = dyn FnMut(&Event<'_>, &mut dyn FnMut(u32)) + 'a;
 
 impl<F: Files> Keeper<F> {
     /// Folds the segments that have ended into the next checkpoint. `streams` names the durable streams that cover an

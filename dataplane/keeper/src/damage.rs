@@ -1,4 +1,4 @@
-//! Damage: bytes that were stored once and cannot be read any more, each stretch told of once.
+//! Stretch: bytes that were stored once and cannot be read any more, each stretch told of once.
 //!
 //! Owns what is known of it, so that a stretch that every reader stumbles over is no news to anybody the second time. Never
 //! mends anything: what is damaged stays where it is, for people to look at.
@@ -10,7 +10,7 @@ pub(crate) const KNOWN_COUNT_MAX: usize = 4096;
 
 /// Bytes of a file that cannot be read.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Damage {
+pub struct Stretch {
     /// The file's name in the journal's directory.
     pub file: String,
     /// The first byte.
@@ -22,19 +22,19 @@ pub struct Damage {
 /// What is known, and what of it is news.
 #[derive(Debug, Default)]
 pub(crate) struct Damages {
-    known: BTreeSet<Damage>,
-    news: Vec<Damage>,
+    known: BTreeSet<Stretch>,
+    news: Vec<Stretch>,
 }
 
 impl Damages {
     pub(crate) fn note(&mut self, file: &str, from: u64, until: u64) {
-        let damage = Damage { file: file.to_owned(), from, until };
+        let damage = Stretch { file: file.to_owned(), from, until };
         if self.known.len() < KNOWN_COUNT_MAX && self.known.insert(damage.clone()) {
             self.news.push(damage);
         }
     }
 
-    pub(crate) fn take_news(&mut self) -> Vec<Damage> {
+    pub(crate) fn take_news(&mut self) -> Vec<Stretch> {
         core::mem::take(&mut self.news)
     }
 }

@@ -219,6 +219,15 @@ impl Fold {
                 let key = (cursor.stream, cursor.group.to_vec());
                 self.globals.cursors.entry(key).or_default().merge(cursor.cursor);
             }
+            Kind::RemovedGroup => {
+                let CursorBody { stream, group, cursor } = CursorBody::parse(body).ok()?;
+                let key = (stream, group.to_vec());
+                if self.globals.cursors.get_mut(&key).is_some_and(|cursors| cursors.forget(cursor.lanes)) {
+                    self.globals.cursors.remove(&key);
+                }
+                let is_its = |key: &LetterKey| key.stream == stream && key.group.as_bytes() == group;
+                self.globals.letters.retain(|key, letter| !is_its(key) || cursor.lanes >> letter.lane & 1 == 0);
+            }
             Kind::DeadLetter => {
                 let letter = DeadLetterBody::parse(body)?;
                 let (stream, position) = (letter.stream, letter.position);

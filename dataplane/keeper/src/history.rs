@@ -1,13 +1,21 @@
-//! History: a stream's messages as they are kept, by time and device, a page at a time; and what a journal is made of.
+//! History: a stream's messages as they are kept, by time and device, a page at a time.
 //!
-//! Reads files only, those that are being written included: what is not whole there yet ends a page.
+//! Reads files only, those that are being written included: what is not whole there yet ends a page. A page costs its own
+//! size: it begins where the one before has ended, times are looked up in the summaries of segments, and what lies behind
+//! the last record of a segment that is being written is not read.
 
 use crate::{Fault, Keeper};
 use base::{Eui64, UnixMicros};
 use event::Event;
 use files::Files;
-use journal::{Kind, Position, Record, SegmentInfo};
+use journal::{Extent, Kind, Part, Position, Record};
 use session::body::UplinkBody;
+
+/// Bytes that are read for one page, about; so whoever asks for what is rare holds nobody up, and gets shorter pages.
+const READ_BYTES_MAX: u64 = 32 << 20;
+
+/// How far the clock may be set back while it is relied on that a record is no older than what it tells.
+const CLOCK_SLACK_US: u64 = 60_000_000;
 
 /// What is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,73 +41,70 @@ pub struct Page {
     pub next: Option<Position>,
 }
 
-/// What was found in a segment.
-#[derive(Clone, Debug)]
-pub struct Inspected {
-    /// The segment.
-    pub info: SegmentInfo,
-    /// Records by kind.
-    pub kinds: Vec<(String, u64)>,
-    /// Stretches that could not be read.
-    pub corrupt: u64,
-}
-
 impl<F: Files> Keeper<F> {
     /// Gives the messages that are asked for and that `wants` takes, in the order of the journal, until `each` has had
-    /// [`Query::limit`] of them.
+    /// [`Query::limit`] of them, has no room for one and says so, or enough was read for one page.
     ///
     /// # Errors
     /// The host's.
     pub fn history(
-        &self,
+        &mut self,
         query: &Query,
         mut wants: impl FnMut(&Event<'_>) -> bool,
-        mut each: impl FnMut(Position, &Event<'_>),
+        mut each: impl FnMut(Position, &Event<'_>) -> bool,
     ) -> Result<Page, Fault> {
-        let mut count = 0;
-        let mut next = None;
-        for part in self.catalog.needed(u64::MAX, query.after) {
-            let (_, whole, _) = self.scan_until(&part, |position, record| {
-                let Some(event) = event_of(record) else { return true };
-                let in_time = event.at >= query.from && (query.to.0 == 0 || event.at < query.to);
-                let of_device = query.device.is_none_or(|device| event.dev_eui == device);
-                if position < query.after || !in_time || !of_device || !wants(&event) {
-                    return true;
+        let is_timed = query.from.0 > 0 || query.to.0 > 0;
+        let mut page = Page { count: 0, next: None };
+        let mut left = READ_BYTES_MAX;
+        for part in self.catalog.needed(u64::MAX, query.after).collect::<Vec<_>>() {
+            let name = part.info.name;
+            let end = UnixMicros(part.info.last_at.0.saturating_add(CLOCK_SLACK_US));
+            // An event is no younger than its record.
+            if is_timed && end < query.from {
+                continue;
+            }
+            if left == 0 {
+                page.next = Some(name.position(part.extent.from));
+                return Ok(page);
+            }
+            if is_timed && self.covered.contains_key(&name) {
+                let read = self.summarize(name, left, None)?;
+                left = left.saturating_sub(read.bytes);
+                if !read.whole {
+                    // The next one goes on with it.
+                    page.next = Some(name.position(part.extent.from));
+                    return Ok(page);
                 }
-                if count == query.limit {
-                    next = Some(position);
-                    return false;
+            }
+            let all = || vec![(part.extent.from, part.extent.until)];
+            let summary = self.summaries.get(&name).filter(|_| is_timed);
+            for (from, until) in summary.map_or_else(all, |summary| summary.within(&part, query.from, query.to)) {
+                let stored = part.extent.stored.min(until);
+                let part = Part { extent: Extent { from, until, stored }, ..part };
+                let reached = self.read_part(&part, left.max(1), |position, _, record| {
+                    let Some(event) = event_of(record) else { return true };
+                    let in_time = event.at >= query.from && (query.to.0 == 0 || event.at < query.to);
+                    let of_device = query.device.is_none_or(|device| event.dev_eui == device);
+                    if position < query.after || !in_time || !of_device || !wants(&event) {
+                        return true;
+                    }
+                    let taken = page.count < query.limit && each(position, &event);
+                    page.count += usize::from(taken);
+                    taken
+                })?;
+                left = left.saturating_sub(reached.bytes);
+                if !reached.whole {
+                    page.next = Some(name.position(reached.offset));
+                    return Ok(page);
                 }
-                count += 1;
-                each(position, &event);
-                true
-            })?;
-            if !whole {
-                break;
             }
         }
-        Ok(Page { count, next })
-    }
-
-    /// Looks at every segment.
-    ///
-    /// # Errors
-    /// The host's.
-    pub fn inspect(&self, mut each: impl FnMut(&Inspected)) -> Result<(), Fault> {
-        for info in self.catalog.iter() {
-            let mut kinds = std::collections::BTreeMap::<String, u64>::new();
-            let mut corrupt = 0;
-            if let Some(part) = self.catalog.part(info.name) {
-                corrupt = self.scan(&part, |_, record| *kinds.entry(format!("{:?}", record.kind)).or_default() += 1)?;
-            }
-            each(&Inspected { info: *info, kinds: kinds.into_iter().collect(), corrupt });
-        }
-        Ok(())
+        Ok(page)
     }
 }
 
 /// The event of a record, if it has one.
-fn event_of<'a>(record: &Record<'a>) -> Option<Event<'a>> {
+pub(crate) fn event_of<'a>(record: &Record<'a>) -> Option<Event<'a>> {
     match record.kind {
         Kind::Uplink => UplinkBody::parse(record.body)?.event,
         Kind::Event => Event::parse(record.body).ok(),

@@ -16,15 +16,20 @@ mod epoch;
 mod fold;
 mod history;
 mod manifest;
+mod offline;
+mod read;
 mod recover;
 mod retain;
 mod section;
+mod summary;
 
-pub use damage::Damage;
+pub use damage::Stretch;
 pub use fold::{DeadLetter, Globals, LetterKey};
-pub use history::{Inspected, Page, Query};
+pub use history::{Page, Query};
+pub use offline::{CheckpointReport, Condition, Damage, Offline, SegmentReport};
 pub use recover::{Counts, Recovered};
 pub use retain::{Retention, Trimmed};
+pub use summary::Retained;
 
 use base::UnixMicros;
 use checkpoint::Sections;
@@ -136,6 +141,8 @@ pub struct Keeper<F> {
     pub(crate) ended: Vec<SegmentName>,
     /// Whoever reads may find some, and several may read.
     pub(crate) damages: Mutex<Damages>,
+    pub(crate) summaries: BTreeMap<SegmentName, summary::Summary>,
+    pub(crate) base: summary::Base,
 }
 
 impl<F: Files> Keeper<F> {
@@ -146,7 +153,7 @@ impl<F: Files> Keeper<F> {
     }
 
     /// Damage that was found since this was asked last, wherever somebody read: each stretch once.
-    pub fn take_damages(&self) -> Vec<Damage> {
+    pub fn take_damages(&self) -> Vec<Stretch> {
         self.damages.lock().unwrap_or_else(PoisonError::into_inner).take_news()
     }
 

@@ -72,6 +72,8 @@ impl<F: Files> Keeper<F> {
             globals: Globals::default(),
             ended: Vec::new(),
             damages: Mutex::default(),
+            summaries: BTreeMap::new(),
+            base: Default::default(),
         };
         let mut last_epoch = epoch::last(&names);
         for (info, usage) in manifest.segments {

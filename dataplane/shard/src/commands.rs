@@ -200,7 +200,7 @@ impl<D: Driver> Shard<D> {
     /// Gives the answers whose commands are kept by now. They wait in the order in which they are kept.
     pub(crate) fn release_replies(&mut self) {
         while let Some(&(ref waiting, ticket)) = self.replies.0.front() {
-            let room = !matches!(waiting, Waiting::Control(_)) || self.mailbox.may_answer();
+            let room = matches!(waiting, Waiting::Session(_)) || self.mailbox.may_answer();
             if !room || self.keeping.as_mut().is_some_and(|keeping| !keeping.is_kept(ticket)) {
                 return;
             }
@@ -213,6 +213,9 @@ impl<D: Driver> Shard<D> {
         match waiting {
             Waiting::Session(reply) => self.reply(&reply),
             Waiting::Control(command) => self.mailbox.push(FromShard::Commanded(command)),
+            Waiting::Group(request, known) => {
+                self.mailbox.push(FromShard::GroupRemoved { request, outcome: Ok(known) });
+            }
         }
     }
 
@@ -259,6 +262,8 @@ pub(crate) enum Waiting {
     Session(Reply),
     /// The control plane.
     Control(Box<CommandRequest>),
+    /// The control plane, of a group that was forgotten: its request, and whether the group was known.
+    Group(u64, bool),
 }
 
 /// Answers to accepted commands, in the order of their tickets.

@@ -3,7 +3,8 @@
 //! Two bounded queues per shard, never waited on by the shard. Whatever was allocated is freed where it was allocated:
 //! plans, queries and reports are boxes that travel to the shard and come back.
 
-use crate::group::{From, Group};
+use crate::group::{From, Group, MessageId, NotFound};
+use crate::hop::ReplyTo;
 use crate::keeping::Trouble;
 use crate::metrics::Report;
 use crate::streams::StreamState;
@@ -62,8 +63,17 @@ pub enum ToShard {
         /// Where.
         from: From,
     },
+    /// The answer to [`FromShard::Find`].
+    Found {
+        /// From the question.
+        session: ReplyTo,
+        /// Where its group begins.
+        from: Result<From, NotFound>,
+    },
     /// A group is to be forgotten, and where it was.
     RemoveGroup {
+        /// Repeated in the answer.
+        request: u64,
         /// The stream.
         stream: u32,
         /// The group.
@@ -123,6 +133,22 @@ pub enum FromShard {
         /// Downlinks that were waiting.
         count: u32,
     },
+    /// A group was forgotten here, and it is stored that it was; or it was not.
+    GroupRemoved {
+        /// From the request.
+        request: u64,
+        /// Whether the group was known.
+        outcome: Result<bool, GroupRefused>,
+    },
+    /// A session's group is to begin at a message: where is it?
+    Find {
+        /// Whose.
+        session: ReplyTo,
+        /// The stream.
+        stream: u32,
+        /// Which message.
+        id: MessageId,
+    },
     /// A [`ToShard::Upsert`] found its table full: here it is again, to be tried when there is room.
     UpsertFull(Upsert),
     /// A device that was upserted here used to live in another shard's lane; it is to be removed there.
@@ -155,6 +181,15 @@ pub enum FromShard {
     Happened(Happened),
     /// The shard has stopped.
     Stopped,
+}
+
+/// Why a group is not forgotten.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GroupRefused {
+    /// It has sessions.
+    InUse,
+    /// It could not be kept that it is gone.
+    NotKept,
 }
 
 /// Something for the event list.

@@ -10,7 +10,7 @@
 
 use crate::client::Phase;
 use crate::clients::{Clients, Context, all_shards};
-use crate::group::{FeedRef, Group, SessionIs, Settled, Verdict, Word};
+use crate::group::{Begin, FeedRef, Group, NotFound, SessionIs, Settled, Verdict, Word};
 use crate::hop::{Hop, MessageHop, Ports, ReplyTo};
 use crate::metrics::{Counters, Done, Drop};
 use crate::streams::Rendered;
@@ -32,6 +32,8 @@ pub(crate) struct DurableSession {
     in_flight_max: u16,
     /// Room for twice as many: one that is settled stays until all before it are, or until its room is needed.
     entries: VecDeque<Entry>,
+    /// Where it begins is being looked up: nobody was told of it.
+    waits: bool,
 }
 
 impl DurableSession {
@@ -109,19 +111,46 @@ impl Unsaid {
 }
 
 impl Clients {
-    /// Makes an open client a session of a group: every shard is told.
-    pub(crate) fn attach(&mut self, index: usize, stream: u32, group: Group, from: crate::From, in_flight_max: u16) {
+    /// Makes an open client a session of a group: every shard is told, once it is known where to begin.
+    pub(crate) fn attach(&mut self, index: usize, stream: u32, group: Group, begin: Begin, in_flight_max: u16) {
         // Each shard may send at least one.
         let in_flight_max = in_flight_max.max(self.shard_count as u16);
         let entries = VecDeque::with_capacity(2 * usize::from(in_flight_max));
-        self.table[index].durable = Some(Box::new(DurableSession { stream, group, number: 0, in_flight_max, entries }));
-        self.say_word(index, SessionIs::Here(from));
+        let waits = matches!(begin, Begin::Message(_));
+        self.table[index].durable =
+            Some(Box::new(DurableSession { stream, group, number: 0, in_flight_max, entries, waits }));
+        if let Begin::At(from) = begin {
+            self.say_word(index, SessionIs::Here(from));
+        }
+    }
+
+    /// The message that a session begins with was found, or not.
+    pub(crate) fn found(&mut self, session: ReplyTo, from: Result<crate::From, NotFound>, context: &mut Context<'_>) {
+        let connection = Connection { index: session.index, generation: session.generation };
+        let Some(index) = self.find(connection) else { return };
+        let Some(durable) = self.table[index].durable.as_mut().filter(|durable| durable.waits) else { return };
+        match from {
+            Ok(from) => {
+                durable.waits = false;
+                self.say_word(index, SessionIs::Here(from));
+            }
+            Err(reason) => {
+                context.counters.drops.count(Drop::FindUnknown);
+                let (code, reason) = match reason {
+                    NotFound::Unknown => (CloseCode::POLICY, "there is no such message, or it is no longer kept"),
+                    NotFound::Busy => (CloseCode::TRY_AGAIN_LATER, "the message cannot be looked for now"),
+                };
+                self.shut(index, code, reason, context);
+            }
+        }
     }
 
     /// Tells every shard that a session is gone, if it was one.
     pub(crate) fn detach(&mut self, index: usize) {
-        if self.table[index].durable.is_some() {
-            self.say_word(index, SessionIs::Gone);
+        if let Some(durable) = &self.table[index].durable {
+            if !durable.waits {
+                self.say_word(index, SessionIs::Gone);
+            }
             self.table[index].durable = None;
         }
     }

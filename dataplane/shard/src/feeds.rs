@@ -9,7 +9,7 @@
 //!                         └─ refused too often ──▶ DeadLetter, a record, then it is done
 //! ```
 
-use crate::control::{GroupAnswer, Mailbox};
+use crate::control::{GroupAnswer, GroupRefused, Mailbox};
 use crate::group::{FeedRef, From, Group, SessionIs, Settled, Verdict, Word};
 use crate::hop::{Hop, MessageHop, Ports, ReplyTo};
 use crate::keeping::{Keeping, Need, record};
@@ -23,6 +23,7 @@ use journal::{
     Tail,
 };
 use plan::{Accept, Durable, Plan};
+use session::Ticket;
 use session::body::{BODY_BYTES_MAX, DeadLetterBody, DeadReason, PutBackBody, UplinkBody};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -214,16 +215,31 @@ impl Feeds {
         true
     }
 
-    /// Forgets a group. A session that is there has its feed begin anew.
-    pub(crate) fn remove(&mut self, stream: u32, group: Group, ground: &mut Ground<'_>) {
-        self.recovered.retain(|(other, name, _)| (*other, *name) != (stream, group));
-        let Some(index) = self.find(stream, group) else { return };
-        let Some(feed) = self.table[index].as_mut() else { return };
-        if feed.members.is_empty() {
-            self.table[index] = None;
-        } else {
-            feed.seek(From::Earliest, ground);
+    /// Forgets a group and where it was, once the record that says so is stored: the ticket's. Says whether it was known.
+    pub(crate) fn remove(
+        &mut self,
+        stream: u32,
+        group: Group,
+        ground: &mut Ground<'_>,
+    ) -> Result<(bool, Ticket), GroupRefused> {
+        let found = self.find(stream, group);
+        if found.and_then(|index| self.table[index].as_ref()).is_some_and(|feed| !feed.members.is_empty()) {
+            return Err(GroupRefused::InUse);
         }
+        let cursor = Cursor { lanes: ground.lanes, position: ground.keeping.log.head() };
+        let body = CursorBody { stream, group: group.bytes(), cursor };
+        let mut bytes = [0; CURSOR_BYTES_MAX];
+        let count = body.write(&mut bytes).expect("room for any cursor");
+        let lane = ground.lanes.trailing_zeros() as u8;
+        let removed = record(Kind::RemovedGroup, lane, 0, ground.now.unix, &bytes[..count]);
+        let appended = ground.keeping.append(&removed, Need::Stored, true, ground.now.monotonic);
+        let ticket = appended.map_err(|_| GroupRefused::NotKept)?;
+        let known = self.recovered.len();
+        self.recovered.retain(|(other, name, _)| (*other, *name) != (stream, group));
+        if let Some(index) = found {
+            self.table[index] = None;
+        }
+        Ok((found.is_some() || self.recovered.len() < known, ticket))
     }
 
     fn find(&self, stream: u32, group: Group) -> Option<usize> {
@@ -449,12 +465,6 @@ impl Feed {
     /// What can be asked of it.
     pub(crate) fn answer(&self, keeping: Option<&Keeping>) -> GroupAnswer {
         let cursor = self.flights.cursor();
-        let lag = |keeping: &Keeping| {
-            let head = keeping.log.head();
-            let current = (cursor.epoch(), cursor.log()) == (head.epoch(), head.log());
-            // What earlier runs left is not counted.
-            head.offset() - if current { cursor.offset() } else { 0 }
-        };
         GroupAnswer {
             stream: self.stream,
             group: self.group,
@@ -462,7 +472,8 @@ impl Feed {
             sessions: self.members.len() as u32,
             redelivered: self.redelivered,
             dead: self.dead,
-            lag_bytes: keeping.map_or(0, lag),
+            // What earlier runs left is not counted.
+            lag_bytes: keeping.map_or(0, |keeping| keeping.log.bytes_since(cursor)),
         }
     }
 
@@ -545,8 +556,7 @@ impl Feed {
     fn step(&mut self, own: FeedRef, step: Want, durable: &Durable, ground: &mut Ground<'_>) -> bool {
         let position = step.position(self.flights.horizon());
         let log = &ground.keeping.log;
-        let current = (position.epoch(), position.log()) == (log.head().epoch(), log.head().log());
-        if !current || position < log.tail_start() {
+        if !log.reaches(position) {
             self.want = Some(step);
             return false;
         }

@@ -9,6 +9,7 @@
 use crate::hop::ReplyTo;
 use base::UnixMicros;
 use journal::GROUP_BYTES_MAX;
+use wire::acknowledgement::MESSAGE_ID_BYTES_MAX;
 
 /// The name of a group of consumers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,6 +89,48 @@ impl From {
             _ => return None,
         })
     }
+}
+
+/// The `Id` of a message, as a consumer said it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MessageId {
+    bytes: [u8; MESSAGE_ID_BYTES_MAX],
+    len: u8,
+}
+
+impl MessageId {
+    /// An `Id`: letters and digits in parts, a `-` between each two; so it is no number.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        let is_part = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let fits = text.len() <= MESSAGE_ID_BYTES_MAX && text.contains('-') && text.split('-').all(is_part);
+        let mut bytes = [0; MESSAGE_ID_BYTES_MAX];
+        bytes.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
+        fits.then_some(Self { bytes, len: text.len() as u8 })
+    }
+
+    /// Its text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        core::str::from_utf8(&self.bytes[..usize::from(self.len)]).expect("letters, digits and signs")
+    }
+}
+
+/// Where a session wants its group to begin.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Begin {
+    At(From),
+    /// At this message, which the keeper has to find.
+    Message(MessageId),
+}
+
+/// Why a message is not found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotFound {
+    /// There is none, or it is no longer kept.
+    Unknown,
+    /// Too many are looked for, or the journal cannot be read.
+    Busy,
 }
 
 /// A feed of some shard.

@@ -27,9 +27,9 @@ use event::{Event, RECEPTION_BYTES, Reception};
 pub(crate) const HOP_BYTES_MAX: usize = event::EVENT_BYTES_MAX + 64;
 const _: () = assert!(HOP_BYTES_MAX <= base::ring::RECORD_BYTES_MAX);
 
-/// Who waits for the answer to a command: a connection of some shard.
+/// Who waits for an answer: a connection of some shard.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct ReplyTo {
+pub struct ReplyTo {
     pub(crate) shard: u8,
     pub(crate) index: u32,
     pub(crate) generation: u32,

@@ -11,8 +11,9 @@
 use crate::client::{Phase, Reading};
 use crate::clients::{Clients, Context, PAUSE_ABOVE_BYTES, Rooms, WORK_BYTES};
 use crate::commands::{Asked, Refused};
-use crate::group::{From, Group};
-use crate::hop::ReplyHop;
+use crate::control::FromShard;
+use crate::group::{Begin, From, Group, MessageId};
+use crate::hop::{ReplyHop, ReplyTo};
 use crate::metrics::Drop;
 use crate::streams::NONE;
 use crate::tls::Outlet;
@@ -230,10 +231,17 @@ impl Clients {
             }
             offer_deflate = plan.deflate;
             if let Delivery::Durable(durable) = plan.delivery {
-                let Some((group, from)) = group_of(&head) else {
+                let Some((group, begin)) = group_of(&head) else {
                     return self.refuse(index, Status::BadRequest, Drop::HeadMalformed, context);
                 };
-                joins = Some((plan.id, group, from, durable.in_flight_max));
+                joins = Some((plan.id, group, begin, durable.in_flight_max));
+                if let Begin::Message(id) = begin {
+                    let Connection { index: place, generation } = self.table[index].connection;
+                    let session = ReplyTo { shard: self.own as u8, index: place, generation };
+                    if context.mailbox.offer(FromShard::Find { session, stream: plan.id, id }).is_err() {
+                        return self.refuse(index, Status::Unavailable, Drop::FindRefused, context);
+                    }
+                }
             }
             self.table[index].token = hash;
             stream = found;
@@ -261,8 +269,8 @@ impl Clients {
         if stream != NONE {
             self.join(index, stream, context);
         }
-        if let Some((id, group, from, in_flight_max)) = joins {
-            self.attach(index, id, group, from, in_flight_max);
+        if let Some((id, group, begin, in_flight_max)) = joins {
+            self.attach(index, id, group, begin, in_flight_max);
         }
         self.table[index].deadline = context.now.monotonic.after(self.ping_interval(index, context.load));
         self.mark(index);
@@ -503,20 +511,23 @@ impl Clients {
 }
 
 /// Which group a request wants to join, and where it begins; nothing if that cannot be.
-fn group_of(head: &Head<'_>) -> Option<(Group, From)> {
+fn group_of(head: &Head<'_>) -> Option<(Group, Begin)> {
     let mut room = [0; TOKEN_BYTES_MAX];
     let group = match head.query("group", &mut room).ok()? {
         Some(name) => Group::new(name)?,
         None => Group::default(),
     };
-    let from = match head.query("from", &mut room).ok()? {
-        None => From::Cursor,
-        Some("earliest") => From::Earliest,
-        Some("latest") => From::Latest,
-        // Unix seconds, as messages say them.
-        Some(time) => From::Time(UnixMicros(time.parse::<u64>().ok()?.checked_mul(1_000_000)?)),
+    let begin = match head.query("from", &mut room).ok()? {
+        None => Begin::At(From::Cursor),
+        Some("earliest") => Begin::At(From::Earliest),
+        Some("latest") => Begin::At(From::Latest),
+        Some(text) => match MessageId::new(text) {
+            Some(id) => Begin::Message(id),
+            // Unix seconds, as messages say them.
+            None => Begin::At(From::Time(UnixMicros(text.parse::<u64>().ok()?.checked_mul(1_000_000)?))),
+        },
     };
-    Some((group, from))
+    Some((group, begin))
 }
 
 /// What came of a request's bytes.

@@ -33,7 +33,7 @@ const WRITTEN_IS_ENOUGH: u64 = 1;
 /// How a shard journals.
 #[derive(Clone, Copy, Debug)]
 pub struct JournalOptions {
-    /// This run's epoch.
+    /// The epoch in which this run begins.
     pub epoch: u16,
     /// Sizes of its log.
     pub limits: journal::Limits,

@@ -36,12 +36,12 @@ pub mod tls;
 
 pub use commands::Refused;
 pub use control::{
-    CommandRequest, ConnectionAnswer, DeviceAnswer, FromShard, GatewayAnswer, GroupAnswer, Happened, JournalAnswer,
-    Load, Mailbox, QUEUE_LISTED_MAX, Query, QueuedAnswer, StreamAnswer, ToShard, What,
+    CommandRequest, ConnectionAnswer, DeviceAnswer, FromShard, GatewayAnswer, GroupAnswer, GroupRefused, Happened,
+    JournalAnswer, Load, Mailbox, QUEUE_LISTED_MAX, Query, QueuedAnswer, StreamAnswer, ToShard, What,
 };
-pub use group::{From, Group};
+pub use group::{From, Group, MessageId, NotFound};
 pub use held::Held;
-pub use hop::{Ports, fabric};
+pub use hop::{Ports, ReplyTo, fabric};
 pub use keeping::{JournalOptions, Keeping, Need, NotTaken, Trouble};
 pub use metrics::{Descriptor, Done, Drop, Gauges, Latencies, Report, descriptors};
 

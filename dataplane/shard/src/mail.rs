@@ -4,9 +4,10 @@
 
 use crate::commands::Waiting;
 use crate::control::{
-    CommandRequest, ConnectionAnswer, DeviceAnswer, FromShard, GatewayAnswer, JournalAnswer, Load, QUEUE_LISTED_MAX,
-    Query, QueuedAnswer, StreamAnswer, ToShard,
+    CommandRequest, ConnectionAnswer, DeviceAnswer, FromShard, GatewayAnswer, GroupRefused, JournalAnswer, Load,
+    QUEUE_LISTED_MAX, Query, QueuedAnswer, StreamAnswer, ToShard,
 };
+use crate::group::Group;
 use crate::keeping::{Need, record};
 use crate::metrics::{Done, Drop, Gauges, Report};
 use crate::streams::NONE;
@@ -75,9 +76,11 @@ impl<D: Driver> Shard<D> {
                     let _known = feeds.seek(stream, group, from, ground);
                 });
             }
-            ToShard::RemoveGroup { stream, group } => {
-                self.with_feeds(now, |feeds, _, ground| feeds.remove(stream, group, ground));
+            ToShard::Found { session, from } => {
+                let (clients, _, mut context) = self.with_clients(now);
+                clients.found(session, from, &mut context);
             }
+            ToShard::RemoveGroup { request, stream, group } => self.remove_group(request, stream, group, now),
             ToShard::PutBack { lane, tenant, body } => {
                 if let Some(keeping) = &mut self.keeping {
                     let record = record(journal::Kind::PutBack, lane, tenant, now.unix, &body);
@@ -133,6 +136,17 @@ impl<D: Driver> Shard<D> {
                 let (clients, driver, mut context) = self.with_clients(now);
                 clients.shut_all(driver, &mut context);
             }
+        }
+    }
+
+    fn remove_group(&mut self, request: u64, stream: u32, group: Group, now: Now) {
+        let mut outcome = Err(GroupRefused::NotKept);
+        if !self.replies.is_full() {
+            self.with_feeds(now, |feeds, _, ground| outcome = feeds.remove(stream, group, ground));
+        }
+        match outcome {
+            Ok((known, ticket)) => self.reply_once_kept(Waiting::Group(request, known), ticket),
+            Err(refused) => self.mailbox.push(FromShard::GroupRemoved { request, outcome: Err(refused) }),
         }
     }
 

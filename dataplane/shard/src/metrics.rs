@@ -49,6 +49,8 @@ base::counted! {
         NotStored = "not_stored": "A message of a durable stream could not be kept.",
         HopMessage = "hop_message": "A message of a durable stream found the ring to its consumer's shard full; it is sent again.",
         FeedsFull = "feeds_full": "A session's group found no room for another feed.",
+        FindRefused = "find_refused": "A message to begin with could not be looked for: the control thread is behind.",
+        FindUnknown = "find_unknown": "A message to begin with is not there, or could not be looked for by the keeper.",
         AcknowledgementUnknown = "acknowledgement_unknown": "A consumer acknowledged what is not under way to it.",
         DeadLetter = "dead_letter": "A message was given up: its consumers did not take it.",
         MessageLost = "message_lost": "A message under way could not be read again: its segment is gone or damaged.",
@@ -56,7 +58,7 @@ base::counted! {
         SegmentUnreadable = "segment_unreadable": "A segment of the journal could not be opened or read.",
         JournalTrouble = "journal_trouble": "A record was not taken because the disk is full, fails or takes no writes.",
         JournalBehind = "journal_behind": "A record was not taken because the disk is too slow.",
-        JournalNoSegment = "journal_no_segment": "A record was not taken because no segment was made in time, or the log has used up its 4 TiB.",
+        JournalNoSegment = "journal_no_segment": "A record was not taken because no segment was made in time, or the last epoch is used up.",
     }
 }
 

@@ -93,18 +93,26 @@ impl Feeds {
         let feed = self.table[feed].as_ref().expect("a feed that waits");
         let position = feed.want.expect("it wants something").position(feed.flights.horizon());
         let log = &ground.keeping.log;
-        let (own, tail_start) = (log.head(), log.tail_start());
-        let is_own = |name: SegmentName| (name.epoch, name.log) == (own.epoch(), own.log());
+        let (own, first_epoch, tail_start) = (log.head().log(), log.first_epoch(), log.tail_start());
+        let is_own = |name: SegmentName| name.epoch >= first_epoch && name.log == own;
         let mut parts = ground.catalog.needed(ground.lanes, position);
         // What other shards write now is none of this shard's lanes.
-        let part = parts.find(|part| is_own(part.info.name) || part.info.name.epoch < own.epoch());
-        let start = Position::new(own.epoch(), own.log(), 0);
+        let part = parts.find(|part| is_own(part.info.name) || part.info.name.epoch < first_epoch);
+        let start = Position::new(first_epoch, own, 0);
         match part {
             Some(mut part) if is_own(part.info.name) => {
-                part.extent.until = part.extent.until.min(tail_start.offset());
+                let name = part.info.name;
+                if name.epoch > tail_start.epoch() {
+                    return Err(Some(tail_start.max(position)));
+                }
+                // Memory has the rest; of a former epoch all is behind the tail.
+                if name.epoch == tail_start.epoch() {
+                    part.extent.until = part.extent.until.min(tail_start.offset());
+                }
                 part.extent.stored = part.extent.until;
                 if part.extent.from >= part.extent.until {
-                    return Err((part.extent.from >= tail_start.offset()).then_some(tail_start.max(position)));
+                    let is_passed = name.position(part.extent.from) >= tail_start;
+                    return Err(is_passed.then_some(tail_start.max(position)));
                 }
                 Ok(part)
             }

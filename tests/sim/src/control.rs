@@ -12,7 +12,7 @@ use contract::v1;
 use driver::steering::slot_of;
 use files::Files as _;
 use journal::{Position, Wanted};
-use keeper::{Damage, Fault, Keeper, Query, Recovered, Retention};
+use keeper::{Fault, Keeper, Query, Recovered, Retention, Stretch};
 use plan::{Config, Delivery, Plan, Upsert};
 use session::{DeviceState, lane_of_eui};
 use shard::{
@@ -301,7 +301,9 @@ impl Control {
             | FromShard::Retired(_)
             | FromShard::Queried(_)
             | FromShard::Commanded(_)
-            | FromShard::Flushed { .. } => {}
+            | FromShard::Flushed { .. }
+            | FromShard::GroupRemoved { .. }
+            | FromShard::Find { .. } => {}
         }
     }
 
@@ -369,7 +371,7 @@ impl Control {
 
     fn note_damages(&mut self) {
         let found = self.keeper.iter().flat_map(Keeper::take_damages);
-        self.damages.extend(found.map(|Damage { file, from, until }| Place { file, from, until }));
+        self.damages.extend(found.map(|Stretch { file, from, until }| Place { file, from, until }));
     }
 
     fn tell_catalog(&mut self) {
@@ -428,18 +430,23 @@ impl Control {
             Query { from: UnixMicros(0), to: UnixMicros(0), device: None, after: Position::ZERO, limit: usize::MAX };
         for _ in 0..RECOVERIES_MAX {
             let mut uplinks = BTreeSet::new();
-            let keeper = self.keeper.as_ref().expect("just found");
-            let read = keeper.history(
-                &all,
+            let keeper = self.keeper.as_mut().expect("just found");
+            let mut query = all;
+            while let Ok(page) = keeper.history(
+                &query,
                 |event| event.kind == event::Kind::Uplink,
                 |_, event| {
                     uplinks.insert((event.dev_eui, event.fcnt));
+                    true
                 },
-            );
-            // Everything is looked at, what checkpoints stand for as well.
-            if read.is_ok() && keeper.inspect(|_| ()).is_ok() {
-                self.note_damages();
-                return uplinks;
+            ) {
+                match page.next {
+                    Some(next) => query.after = next,
+                    None => {
+                        self.note_damages();
+                        return uplinks;
+                    }
+                }
             }
         }
         panic!("what is on the disk can be read in the end");

@@ -30,7 +30,11 @@ async fn a_stream_says_how_its_groups_are_going() {
     let path = house.durable(&acme).await;
     let state = house.get(&acme.viewer, &path).await.expect(200).json()["state"].clone();
     assert_eq!((&state["retained_bytes"], &state["not_stored"]), (&json!(70_000), &json!(3)));
-    assert_eq!(state["retained_oldest"], "2024-02-29T23:59:59.000Z");
+    assert_eq!(
+        (&state["retained_messages"], &state["retained_oldest"]),
+        (&json!(700), &json!("2024-02-29T23:59:59.000Z"))
+    );
+    assert_eq!((&state["retention_s"], &state["retention_bytes"]), (&json!(604_800), &json!(10_u64 << 30)));
     let group = &state["groups"][0];
     assert_eq!(
         (&group["group"], &group["lag_messages"], &group["sessions"]),

@@ -132,8 +132,11 @@ impl Dataplane for Played {
                     oldest_us: 1,
                     ..Default::default()
                 }],
+                retained_messages: 700,
                 retained_bytes: 70_000,
                 retained_oldest_us: 1_709_251_199_000_000,
+                retention_s: 604_800,
+                retention_bytes: 10 << 30,
                 not_stored: 3,
             };
             let journal = |shard| JournalState {

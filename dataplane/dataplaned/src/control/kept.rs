@@ -1,7 +1,8 @@
 //! The control thread and the journal: what was kept goes to the shards at start, and what the keeper says goes on.
 
 use super::{Control, Said, Seat};
-use crate::keeping::{Ask, Ends, Told};
+use crate::answers::Pending;
+use crate::keeping::{Ask, Ends, Told, Whom};
 use crate::plan_log;
 use base::UnixMicros;
 use contract::v1;
@@ -9,7 +10,7 @@ use files::Directory;
 use journal::{Catalog, Cursors, LANE_COUNT};
 use keeper::{Fault, Keeper, Recovered};
 use session::{DeviceState, KeptDownlink, lane_of_addr, lane_of_eui};
-use shard::{From, Group, ToShard};
+use shard::{From, Group, NotFound, ToShard};
 use std::fmt;
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -149,15 +150,20 @@ impl Control {
                         self.push(target, ToShard::Catalog(Box::new(catalog.clone())));
                     }
                 }
+                Told::Retained(retained) => self.retained = retained,
                 Told::Answer(request, body) => self.say(request, *body),
                 Told::PutBack(lane, tenant, body) => {
                     let target = self.shard_of_lane(lane);
                     self.push(target, ToShard::PutBack { lane, tenant, body: body.into() });
                 }
-                Told::Found(request, seek, found) => match found {
-                    Some(at) => self.move_group(request, &seek, From::Time(at)),
-                    None => self.moved(request, "unknown_id"),
+                Told::Found(Whom::Group(request, seek), found) => match found {
+                    Ok(at) => self.move_group(request, &seek, From::Time(at)),
+                    Err(NotFound::Unknown) => self.moved(request, "unknown_id"),
+                    Err(NotFound::Busy) => self.moved(request, "unavailable"),
                 },
+                Told::Found(Whom::Session(shard, session), found) => {
+                    self.push(shard, ToShard::Found { session, from: found.map(From::Time) });
+                }
             }
         }
     }
@@ -169,7 +175,10 @@ impl Control {
             Some(To::Earliest(_)) => From::Earliest,
             Some(To::Latest(_)) => From::Latest,
             Some(To::TimeUs(at)) => From::Time(UnixMicros(at)),
-            Some(To::Id(_)) => return self.keeper.ask(Ask::Find(request, seek)),
+            Some(To::Id(ref id)) => {
+                let (stream, id) = (seek.stream, id.clone());
+                return self.keeper.ask(Ask::Find(Whom::Group(request, Box::new(seek)), stream, id));
+            }
             None => return self.moved(request, "unknown_id"),
         };
         self.move_group(request, &seek, from);
@@ -192,10 +201,10 @@ impl Control {
         let Some(group) = Group::new(&asked.group) else { return self.moved(request, "unknown_group") };
         match self.durable(asked.stream) {
             Ok(()) => {
+                let number = self.begin(Pending::group(request, self.seats.len()));
                 for target in 0..self.seats.len() {
-                    self.push(target, ToShard::RemoveGroup { stream: asked.stream, group });
+                    self.push(target, ToShard::RemoveGroup { request: number, stream: asked.stream, group });
                 }
-                self.moved(request, "");
             }
             Err(reason) => self.moved(request, reason),
         }

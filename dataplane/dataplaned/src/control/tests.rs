@@ -24,6 +24,7 @@ fn words(mailbox: &Mailbox) -> Vec<&'static str> {
             ToShard::Owed(_) => "owed",
             ToShard::PutBack { .. } => "put back",
             ToShard::Seek { .. } => "seek",
+            ToShard::Found { .. } => "found",
             ToShard::RemoveGroup { .. } => "remove group",
             ToShard::SegmentMade(_) => "segment made",
             ToShard::SegmentNotMade(_) => "segment not made",
@@ -417,5 +418,79 @@ fn a_stop_ends_in_the_middle_of_an_import() {
     end.recv_timeout(Duration::from_secs(20)).expect("the control thread ends");
     for thread in shards.into_iter().chain([importer, runner]) {
         thread.join().expect("no panic");
+    }
+}
+
+/// What the keeper says of streams is in their state, with the retention that is in force.
+#[test]
+fn what_is_retained_is_part_of_a_streams_state() {
+    let mut bench = Bench::new(1);
+    let mut bodies = structure();
+    let durable = v1::Stream {
+        id: 41,
+        tenant: 1,
+        level: v1::Level::Tenant.into(),
+        enabled: true,
+        delivery: v1::Delivery::Durable.into(),
+        retention_s: 3600,
+        ..Default::default()
+    };
+    bodies.push(Body::Stream(durable.clone()));
+    bodies.push(Body::Stream(v1::Stream { id: 42, delivery: v1::Delivery::Live.into(), retention_s: 0, ..durable }));
+    bench.snapshot(5, bodies);
+    let kept = Retained { messages: 3, bytes: 400, oldest: Some(base::UnixMicros(77)) };
+    bench.control.retained = BTreeMap::from([(41, kept)]);
+    bench.said();
+    bench.tell(Told::Query(v1::Query { streams: vec![41, 42], ..Default::default() }));
+    while let Some(message) = bench.mailboxes[0].to.pop() {
+        let ToShard::Query(mut query) = message else { continue };
+        let zero = shard::StreamAnswer {
+            id: 41,
+            delivered: 0,
+            delivered_bytes: 0,
+            dropped_queue_full: 0,
+            dropped_pool_exhausted: 0,
+            dropped_no_room: 0,
+            not_stored: 0,
+            downlinks: 0,
+        };
+        query.stream_answers.extend([zero, shard::StreamAnswer { id: 42, ..zero }]);
+        bench.control.hear(0, FromShard::Queried(query));
+    }
+    let said = bench.said();
+    let [Said::Answer(answer)] = &said[..] else { panic!("{said:?}") };
+    let [of_durable, of_live] = &answer.streams[..] else { panic!("{answer:?}") };
+    assert_eq!((of_durable.retained_messages, of_durable.retained_bytes, of_durable.retained_oldest_us), (3, 400, 77));
+    assert_eq!((of_durable.retention_s, of_durable.retention_bytes), (3600, 10 << 30), "the default is spelled out");
+    assert_eq!((of_live.retained_messages, of_live.retention_s), (0, 0));
+}
+
+/// A group is forgotten when every shard has stored that it is.
+#[test]
+fn a_group_is_forgotten_by_all_shards_or_it_is_said_why_not() {
+    use shard::GroupRefused::{InUse, NotKept};
+    let mut bench = Bench::new(2);
+    let mut bodies = structure();
+    let (level, delivery) = (v1::Level::Tenant.into(), v1::Delivery::Durable.into());
+    bodies.push(Body::Stream(v1::Stream { id: 41, tenant: 1, level, delivery, enabled: true, ..Default::default() }));
+    bench.snapshot(5, bodies);
+    bench.said();
+    for (outcomes, expected) in [
+        ([Ok(true), Ok(false)], ""),
+        ([Ok(false), Ok(false)], "unknown_group"),
+        ([Ok(true), Err(InUse)], "in_use"),
+        ([Err(InUse), Err(NotKept)], "in_use"),
+        ([Err(NotKept), Ok(true)], "unavailable"),
+    ] {
+        bench.tell(Told::RemoveGroup(v1::RemoveGroup { stream: 41, group: "g".into() }));
+        for (shard, outcome) in outcomes.into_iter().enumerate() {
+            assert!(bench.said().is_empty(), "not before all have answered");
+            while let Some(message) = bench.mailboxes[shard].to.pop() {
+                let ToShard::RemoveGroup { request, stream: 41, .. } = message else { continue };
+                bench.control.hear(shard, FromShard::GroupRemoved { request, outcome });
+            }
+        }
+        let said = bench.said();
+        assert!(matches!(&said[..], [Said::GroupMoved(moved)] if moved.error == expected), "{said:?}, {expected}");
     }
 }

@@ -4,7 +4,7 @@ use super::Steps;
 use crate::catalog::Catalog;
 use crate::info::SegmentInfo;
 use crate::log::{Fault, Full, Limits, Log, Tail, Write};
-use crate::position::Position;
+use crate::position::{OFFSET_END, Position};
 use crate::record::{BODY_BYTES_MAX, Kind, MARK_BYTES, RECORD_BYTES_MAX, Record};
 use crate::scan::{Extent, Scan, Step};
 use crate::segment::{HEADER_BYTES, Header, SegmentName, Wanted};
@@ -15,6 +15,7 @@ const LIMITS: Limits = Limits {
     segment_bytes: (HEADER_BYTES + 2 * RECORD_BYTES_MAX + 8) as u64,
     tail_bytes: 4 * RECORD_BYTES_MAX,
     batch_bytes: 2 * RECORD_BYTES_MAX,
+    epoch_bytes: OFFSET_END,
 };
 
 /// What may be lost of a write that was not synced lies in pages of this size.
@@ -42,6 +43,8 @@ struct Model {
     records: Vec<(Position, Position, usize, usize)>,
     /// What each mark has to say.
     marks: BTreeMap<Position, u64>,
+    /// Up to where the last mark says that the log is stored.
+    marked: Position,
 }
 
 /// Whatever keepers and disks do: a record keeps its place; what memory and the disk give back are the records that were
@@ -49,7 +52,9 @@ struct Model {
 /// without power; nothing is taken for damage that is none; the tail refuses a record only when it is full.
 pub fn log(bytes: &[u8]) {
     let mut steps = Steps(bytes);
-    let mut log = Log::new(LIMITS, 1, 2);
+    // Every other time epochs are short.
+    let epoch_bytes = if steps.byte() % 2 == 0 { OFFSET_END } else { 2 * LIMITS.segment_bytes };
+    let mut log = Log::new(Limits { epoch_bytes, ..LIMITS }, 1, 2);
     let mut disk = Disk::default();
     let mut model = Model::new();
     let mut feed = log.tail_start();
@@ -100,7 +105,8 @@ pub fn log(bytes: &[u8]) {
     }
     disk.sealed.extend(log.sealed());
     for info in &disk.sealed {
-        assert!(info.end <= log.stored().offset() || info.base == info.end, "what has ended is stored");
+        let end = info.name.position(info.end);
+        assert!(end <= log.stored() || info.base == info.end, "what has ended is stored");
     }
     model.agree(&disk, &log, |file| file.written.clone(), log.written());
     model.agree(&disk, &log, |file| file.without_power(&mut steps), log.stored());
@@ -117,20 +123,22 @@ fn append(log: &mut Log, model: &mut Model, steps: &mut Steps<'_>) {
     let start = model.records.len() * 7 % 251;
     let record = model.record(start, body_bytes);
     let before = log.head();
-    let room = LIMITS.tail_bytes - (log.head().offset() - log.stored().offset()) as usize;
+    let room = LIMITS.tail_bytes - log.bytes_since(log.stored()) as usize;
     match log.append(&record) {
         Ok(appended) => {
             assert!(appended.position >= before && appended.end == log.head());
             if appended.position > before {
-                model.marks.insert(before, log.stored().offset());
+                // Of the epoch in which it stands.
+                let is_same = log.stored().epoch() == before.epoch();
+                model.marks.insert(before, if is_same { log.stored().offset() } else { 0 });
+                model.marked = log.stored();
             }
-            let marked = model.marks.values().next_back().copied().unwrap_or(0);
-            assert_eq!(marked, log.stored().offset(), "what is stored is told before the next record");
+            assert_eq!(model.marked, log.stored(), "what is stored is told before the next record");
             model.records.push((appended.position, appended.end, start, body_bytes));
         }
         Err(full) => {
             assert!(
-                full == if log.wants().is_some_and(|wanted| wanted.base <= log.written().offset()) {
+                full == if log.wants().is_some_and(|wanted| wanted.name.position(wanted.base) <= log.written()) {
                     Full::NoSegment
                 } else {
                     Full::Tail
@@ -186,7 +194,7 @@ impl File {
 impl Model {
     fn new() -> Self {
         let bodies = (0..BODY_BYTES_MAX + 251).map(|at| (at % 251) as u8 + 1).collect();
-        Self { bodies, records: Vec::new(), marks: BTreeMap::new() }
+        Self { bodies, records: Vec::new(), marks: BTreeMap::new(), marked: Position::new(1, 2, 0) }
     }
 
     fn record(&self, start: usize, body_bytes: usize) -> Record<'_> {

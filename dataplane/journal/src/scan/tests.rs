@@ -280,3 +280,34 @@ fn a_crowd_of_heads_is_passed_in_bounded_work() {
     assert_eq!(scan.found().corrupt_bytes, 1 << 21);
     assert!(hashed <= HASHED_FIRST + (HASHED_PER_BYTE << 21), "{hashed}");
 }
+
+/// What is being written ends where its writer has come to: no byte behind it is asked for, and nothing is taken for a
+/// torn tail.
+#[test]
+fn a_growing_segment_is_read_up_to_its_writer() {
+    let segment = Segment::open();
+    let (from, until) = *segment.places.last().expect("it has records");
+    let half = (from - BASE) as usize + 8;
+    for cut in [(until - BASE) as usize, half] {
+        let mut bytes = segment.bytes.clone();
+        bytes[cut..].fill(0);
+        let mut scan = Scan::new(&HEADER, Extent::whole(&HEADER));
+        scan.grows();
+        let (mut count, mut wanted) = (0, 0);
+        loop {
+            match scan.step() {
+                Step::Record { .. } => count += 1,
+                Step::Corrupt { .. } => panic!("nothing is damaged"),
+                Step::More => {
+                    let at = scan.wants() as usize - HEADER_BYTES;
+                    scan.feed(&bytes[at..(at + 100).min(ROOM)]);
+                    wanted = at + 100;
+                }
+                Step::End => break,
+            }
+        }
+        let whole = segment.places.iter().filter(|(_, end)| (end - BASE) as usize <= cut).count();
+        assert_eq!((count, scan.found().torn_bytes), (whole, 0), "cut to {cut}");
+        assert!(wanted < cut + 200, "{wanted} of {cut}");
+    }
+}

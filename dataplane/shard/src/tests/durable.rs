@@ -1,6 +1,8 @@
 //! Durable streams: nothing is lost on the way from the log to a consumer that settles what it got.
 
 use super::*;
+use crate::{From, Group, GroupRefused, NotFound};
+use journal::Position;
 
 fn journaled(shard_count: usize) -> Sizes {
     Sizes { journal: true, shard_count, ..Sizes::default() }
@@ -87,12 +89,59 @@ fn groups_do_not_disturb_each_other_and_begin_where_they_say() {
     let later = world.consumer_of(0, &format!("{TARGET}&group=c&from={since}"));
     world.turns(6);
     assert_eq!(ids(&mut world, 0, later).len(), 0, "nothing of that time yet");
-    for bad in ["group=no/slash", "group=123456789012345678901234567890123", "from=yesterday"] {
+    for bad in [
+        "group=no/slash",
+        "group=123456789012345678901234567890123",
+        "from=yesterday",
+        "from=-5",
+        "from=a--b",
+        "from=a-%C3%BC",
+    ] {
         let connection = world.driver(0).connect(PLAIN);
         world.driver(0).say(connection, request(&format!("{TARGET}&{bad}")).as_bytes());
         world.turns(2);
         assert!(world.driver(0).peer(connection).taken.starts_with(b"HTTP/1.1 400 "), "{bad}");
     }
+}
+
+#[test]
+fn a_session_begins_at_a_message_once_it_is_found() {
+    let mut world = World::new(&journaled(2));
+    world.load(&[durable(|_| ())]);
+    reports(&mut world, 4);
+    let first = world.consumer_of(0, TARGET);
+    world.turns(4);
+    let got = ids(&mut world, 0, first);
+    let asked = |world: &World| {
+        let finds = world.heard.iter().filter_map(|message| match message {
+            FromShard::Find { session, stream, id } => Some((*session, *stream, id.text().to_owned())),
+            _ => None,
+        });
+        finds.collect::<Vec<_>>()
+    };
+    let at = |id: &str| UnixMicros(id.rsplit_once('-').expect("an id").1.parse().expect("a time"));
+    let second = world.consumer_of(1, &format!("{TARGET}&group=b&from={}", got[2]));
+    world.turns(4);
+    assert_eq!(ids(&mut world, 1, second), [""; 0], "it is being looked for");
+    let (session, stream, id) = asked(&world).pop().expect("the control thread is asked");
+    assert_eq!((stream, &id), (5, &got[2]));
+    world.mailboxes[1].to.push(ToShard::Found { session, from: Ok(From::Time(at(&id))) }).expect("room");
+    world.turns(6);
+    assert_eq!(ids(&mut world, 1, second), got[2..]);
+    // Told again, or of a session that is gone, it is not heard.
+    world.mailboxes[1].to.push(ToShard::Found { session, from: Err(NotFound::Unknown) }).expect("room");
+    world.turns(2);
+    say(&mut world, 1, second, r#"{"AckThrough":2}"#);
+    assert_eq!(world.done(1, Done::MessagesAcknowledged) + world.done(0, Done::MessagesAcknowledged), 2);
+    for (missing, code) in [(NotFound::Unknown, 1008), (NotFound::Busy, 1013)] {
+        let third = world.consumer_of(0, &format!("{TARGET}&group=c&from={}", got[0]));
+        let (session, ..) = asked(&world).pop().expect("the control thread is asked");
+        world.mailboxes[0].to.push(ToShard::Found { session, from: Err(missing) }).expect("room");
+        world.turns(2);
+        assert_eq!(close_codes(&world.driver(0).peer(third).taken), [code]);
+    }
+    let feeds = world.shards.iter().flat_map(|shard| shard.feeds.table.iter().flatten());
+    assert!(feeds.into_iter().all(|feed| feed.group.name() != "c"), "no group was made");
 }
 
 #[test]
@@ -143,13 +192,26 @@ fn an_acknowledgement_that_does_not_come_is_a_refusal() {
 
 #[test]
 fn a_consumer_that_lags_is_read_for_from_the_disk() {
-    let mut world = World::new(&journaled(2));
+    lags(journal::OFFSET_END, 1);
+}
+
+/// The gateway's shard uses up an epoch with each segment; the other stays where it began.
+#[test]
+fn a_log_that_goes_on_in_the_next_epoch_is_read_as_one() {
+    lags((1 << 20) + 8, 3);
+}
+
+fn lags(epoch_bytes: u64, epochs: u16) {
+    let mut world = World::new(&Sizes { epoch_bytes, ..journaled(2) });
     world.load(&[durable(|_| ())]);
     // More than memory keeps, over several segments.
     reports(&mut world, 2500);
     let shard = shard_of_slot(slot_of(SLOT_KEY, Eui64::new(GATEWAY)), 2);
     let keeping = world.shards[shard].keeping.as_ref().expect("it journals");
-    assert!(keeping.log.tail_start().offset() > 1 << 20, "{:?}", keeping.log.tail_start());
+    let written = keeping.log.bytes_since(Position::ZERO) - keeping.log.bytes_since(keeping.log.tail_start());
+    assert!(written > 1 << 20 && keeping.log.head().epoch() == epochs, "{:?}", keeping.log);
+    let other = world.shards[1 - shard].keeping.as_ref().expect("it journals");
+    assert_eq!(other.log.head().epoch(), 1);
     let consumer = world.consumer_of(1 - shard, TARGET);
     let mut got = Vec::new();
     for turn in 0..40 {
@@ -204,4 +266,55 @@ fn a_session_that_comes_before_the_plan_is_fed_once_it_is_there() {
     reports(&mut world, 3);
     assert_eq!(ids(&mut world, 1 - late, consumer).len(), 3);
     assert_eq!(world.drops(late, Drop::FeedsFull), 0);
+}
+
+/// Asks every shard to forget a group. Returns what the first of them says once it does.
+fn remove(world: &mut World, group: &str) -> Vec<Result<bool, GroupRefused>> {
+    world.heard.clear();
+    for mailbox in &world.mailboxes {
+        let group = Group::new(group).expect("a name");
+        mailbox.to.push(ToShard::RemoveGroup { request: 7, stream: 5, group }).expect("room");
+    }
+    world.turns(6);
+    let answers = world.heard.iter().filter_map(|message| match message {
+        FromShard::GroupRemoved { request: 7, outcome } => Some(*outcome),
+        _ => None,
+    });
+    answers.collect()
+}
+
+#[test]
+fn a_group_is_forgotten_once_that_is_stored() {
+    let mut world = World::new(&journaled(1));
+    world.load(&[durable(|_| ())]);
+    assert_eq!(remove(&mut world, "a"), [Ok(false)], "nobody knows it");
+    reports(&mut world, 3);
+    let consumer = world.consumer_of(0, &format!("{TARGET}&group=a"));
+    world.turns(4);
+    say(&mut world, 0, consumer, r#"{"AckThrough":2}"#);
+    world.pass(Duration::from_millis(300));
+    assert_eq!(remove(&mut world, "a"), [Err(GroupRefused::InUse)]);
+    world.driver(0).end(consumer, driver::End::Finished);
+    world.turns(4);
+    // Not before it is stored.
+    world.driver(0).files_stall = true;
+    assert_eq!(remove(&mut world, "a"), []);
+    world.driver(0).files_stall = false;
+    world.turns(6);
+    let told =
+        world.heard.iter().filter(|message| matches!(message, FromShard::GroupRemoved { outcome: Ok(true), .. }));
+    assert_eq!(told.count(), 1);
+    let kinds: Vec<journal::Kind> = super::journaled::records(&mut world, 0).iter().map(|(kind, _)| *kind).collect();
+    let last = |wanted| kinds.iter().rposition(|kind| *kind == wanted);
+    assert!(last(journal::Kind::Cursor) > Some(0) && last(journal::Kind::RemovedGroup) > last(journal::Kind::Cursor));
+    // One of its name is a new one.
+    let consumer = world.consumer_of(0, &format!("{TARGET}&group=a"));
+    world.turns(4);
+    assert_eq!(ids(&mut world, 0, consumer).len(), 3);
+    // While the disk is in trouble nothing is forgotten.
+    world.driver(0).end(consumer, driver::End::Finished);
+    world.driver(0).file_fault = Some(driver::FileFault::Write(28));
+    world.keeper = None;
+    reports(&mut world, 1);
+    assert_eq!(remove(&mut world, "a"), [Err(GroupRefused::NotKept)]);
 }

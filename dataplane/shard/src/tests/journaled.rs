@@ -16,7 +16,7 @@ fn durable() -> v1::Stream {
 }
 
 /// The records in the only shard's segment of this number.
-fn records(world: &mut World, number: u32) -> Vec<(Kind, Vec<u8>)> {
+pub(super) fn records(world: &mut World, number: u32) -> Vec<(Kind, Vec<u8>)> {
     let name = journal::SegmentName { epoch: 1, log: 0, number };
     let file = world.driver(0).files[&format!("journal/{name}")].clone();
     let mut position = Position::new(1, 0, 0);

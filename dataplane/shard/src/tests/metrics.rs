@@ -200,6 +200,24 @@ fn every_drop_can_be_made_to_move() {
                     world.driver(0).end(consumer, End::Finished);
                 }
             }),
+            ("find_refused", Sizes { mail_count: 16, journal: true, segments: None, ..one() }, |world| {
+                load_durable(world, 1);
+                let consumer = world.driver(0).connect(PLAIN);
+                world.driver(0).say(consumer, request(&format!("/?token={TOKEN}&from=a-1")).as_bytes());
+                // Nobody listens to what was said before.
+                while world.mailboxes[0].from.len() < 8 {
+                    world.mailboxes[0].from.push(FromShard::Acknowledged(0)).expect("room");
+                }
+                world.shards[0].turn();
+            }),
+            ("find_unknown", Sizes { journal: true, ..one() }, |world| {
+                load_durable(world, 1);
+                let connection = world.consumer_of(0, &format!("/?token={TOKEN}&from=a-1"));
+                let (index, generation) = (connection.index, connection.generation);
+                let session = crate::ReplyTo { shard: 0, index, generation };
+                let from = Err(crate::NotFound::Unknown);
+                world.mailboxes[0].to.push(ToShard::Found { session, from }).expect("room");
+            }),
             ("acknowledgement_unknown", Sizes { journal: true, ..one() }, |world| {
                 reports_are_kept(world, 1);
                 settle(world, r#"{"Ack":7}"#);

@@ -29,8 +29,12 @@ const SECURE: Listener = Listener(1);
 const SLOT_KEY: u32 = 9;
 const GATEWAY: u64 = 0xB1;
 const TOKEN: &str = "open-sesame";
-const JOURNAL: journal::Limits =
-    journal::Limits { segment_bytes: 1 << 20, tail_bytes: 512 << 10, batch_bytes: 256 << 10 };
+const JOURNAL: journal::Limits = journal::Limits {
+    segment_bytes: 1 << 20,
+    tail_bytes: 512 << 10,
+    batch_bytes: 256 << 10,
+    epoch_bytes: journal::OFFSET_END,
+};
 
 /// Some shards at the same time, and their control thread's ends.
 struct World {
@@ -55,6 +59,8 @@ struct Sizes {
     tls: Option<Arc<ServerConfig>>,
     /// Whether the shards journal.
     journal: bool,
+    /// Of an epoch of their logs.
+    epoch_bytes: u64,
     /// Segments that find room; without any word of it, the keeper says nothing.
     segments: Option<u64>,
 }
@@ -70,6 +76,7 @@ impl Default for Sizes {
             echo: false,
             tls: None,
             journal: false,
+            epoch_bytes: journal::OFFSET_END,
             segments: Some(1 << 20),
         }
     }
@@ -89,7 +96,10 @@ impl World {
                 tls: sizes.tls.clone(),
                 plain_listeners: 1 << PLAIN.0,
                 echo: sizes.echo,
-                journal: sizes.journal.then_some(JournalOptions { epoch: 1, limits: JOURNAL }),
+                journal: sizes.journal.then_some(JournalOptions {
+                    epoch: 1,
+                    limits: journal::Limits { epoch_bytes: sizes.epoch_bytes, ..JOURNAL },
+                }),
             };
             Shard::new(Fake::new(sizes.output_count), options, ports, mailboxes[index].clone())
         });

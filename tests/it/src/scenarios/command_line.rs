@@ -121,5 +121,6 @@ fn everything_can_be_made_watched_and_commanded_from_a_shell() {
     let completions = operator.run(&["completions", "bash"]);
     assert!(completions.status.success() && completions.stdout.len() > 1000);
     operator.says(&["tenant", "update", "acme", "--name", "acme2"]);
+    assert_eq!(operator.says(&["stream", "state", "live"])["retained_messages"], 0, "a live one keeps nothing");
     assert!(operator.run(&["stream", "delete", "live"]).status.success());
 }

@@ -12,6 +12,7 @@ mod measured;
 mod newcomer;
 mod no_room;
 mod oracle;
+mod retained;
 mod steering;
 mod streams;
 mod transport;

@@ -31,8 +31,12 @@ const SIZES: Sizes = Sizes {
 const FILES: FileSizes = FileSizes { count: 8, buffer_bytes: JOURNAL.batch_bytes as u32, buffer_count: 3 };
 
 /// Small, so that segments end.
-pub(crate) const JOURNAL: journal::Limits =
-    journal::Limits { segment_bytes: 160 << 10, tail_bytes: 264 << 10, batch_bytes: 136 << 10 };
+pub(crate) const JOURNAL: journal::Limits = journal::Limits {
+    segment_bytes: 160 << 10,
+    tail_bytes: 264 << 10,
+    batch_bytes: 136 << 10,
+    epoch_bytes: (160 << 10) + 8,
+};
 
 impl World {
     pub(super) fn configure(&mut self) {
