@@ -40,6 +40,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("tests/fleet", &["base", "lorawan"]),
     ("tests/sim", &["dataplane/*", "fleet"]),
     ("tests/it", &["base", "lorawan", "wire", "contract", "fleet"]),
+    ("bench/journal", &["dataplane/*"]),
     ("bench/micro", &["dataplane/*", "control/*", "fleet"]),
     ("bench/load", &["dataplane/*", "control/*", "fleet"]),
     ("scripts/xtask", &[]),
@@ -80,7 +81,9 @@ pub(crate) fn findings(rooms: &[Room]) -> Vec<String> {
     let mut findings = Vec::new();
     for room in rooms {
         let folder_name = room.folder.rsplit('/').next().unwrap_or_default();
-        if folder_name != room.name {
+        // A bench that is called after the room it measures cannot have that room's name as well.
+        let bench = room.folder.starts_with("bench/") && room.name.strip_suffix("-bench") == Some(folder_name);
+        if folder_name != room.name && !bench {
             findings
                 .push(format!("{}: the crate is called `{}`; folder and crate share one name", room.folder, room.name));
         }
@@ -151,6 +154,9 @@ mod tests {
         assert_eq!(findings(&[room("dataplane/base", "base")]), Vec::<String>::new());
         assert_eq!(findings(&[room("dataplane/base", "foundation")]).len(), 1);
         assert_eq!(findings(&[room("dataplane/attic", "attic")]).len(), 1);
+        assert_eq!(findings(&[room("bench/journal", "journal-bench")]), Vec::<String>::new());
+        assert_eq!(findings(&[room("bench/journal", "keeper-bench")]).len(), 1);
+        assert_eq!(findings(&[room("dataplane/base", "base-bench")]).len(), 1);
     }
 
     #[test]
