@@ -96,6 +96,8 @@ impl Control {
         self.wanted.clear();
         let (recovered, states) = self.recover();
         let epoch = recovered.epoch;
+        // A disk that refuses is asked again before the first checkpoint.
+        let _begun = self.keeper.as_mut().expect("just found").begin();
         // As the real one does: devices, what is kept of them, the plan, and only then frames.
         let devices: Vec<Upsert> = self.devices.values().cloned().collect();
         devices.iter().for_each(|upsert| self.upsert(upsert));
