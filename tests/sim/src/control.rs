@@ -398,7 +398,8 @@ impl Control {
             let mut states = Vec::new();
             let read =
                 (0..64).all(|lane| keeper.recover_lane(&mut recovered, lane, |state| states.push(state)).is_ok());
-            // As the real one: what earlier runs left half done goes, if it can.
+            // As the real one: what earlier runs left half done goes, if it can. A disk that refuses is asked again before
+            // the first checkpoint.
             if read && !self.disk.borrow().has_ended() {
                 let _begun = keeper.begin();
                 let names = keeper.gaps().map(|gap| (gap.before.to_string(), gap.behind.to_string()));

@@ -1,0 +1,562 @@
+//! `cargo run --release -p journal-bench --bin recovery [SESSIONS [DIRECTORY]]`: how long a restart takes to have every
+//! session back, and what memory that takes. 10 million sessions unless told otherwise; needs 700 bytes of disk for each.
+//!
+//! One process writes a journal as a dataplane of two shards would: every device through its log, folded and trimmed by
+//! the keeper each time that enough has ended, and at last a tail that is in no checkpoint. Another one, whose tables hold
+//! the devices as the plan says them, reads it, from the disk, as a dataplane does at start. Then every session and every
+//! downlink in the tables is compared with what it should be, by a hash.
+//!
+//! ```text
+//!   readers (2): lanes of the checkpoint and of the tail ──▶ mailbox of a shard (4096) ──▶ shards (2): session::Network
+//! ```
+
+#![allow(clippy::print_stdout, reason = "a command line speaks on standard output")]
+
+use base::mix::mix64;
+use base::{Eui64, Monotonic, UnixMicros};
+use crossbeam::queue::ArrayQueue;
+use event::{Event, Kind as EventKind};
+use files::{Directory, Files};
+use journal::{Kind, Limits as LogLimits, Log, Record};
+use keeper::{Keeper, Recovered};
+use lorawan::{AesKey, DevAddr, JoinNonces, NetId, SessionKeys};
+use session::body::{BODY_BYTES_MAX, UplinkBody};
+use session::{
+    Activation, Advance, DEV_NONCE_COUNT, DOWNLINK_BYTES_MAX, Dequeued, DeviceSpec, DeviceState, KeptDownlink,
+    KeptSession, Lane, Lanes, Limits, Network, SessionRecord, lane_of_addr, lane_of_eui,
+};
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
+
+const SESSION_COUNT: u64 = 10_000_000;
+const SHARD_COUNT: usize = 2;
+const READER_COUNT: usize = 2;
+
+/// As a shard has it.
+const MAILBOX_COUNT: usize = 4096;
+
+/// As the dataplane has them, or small, so that a small journal has several.
+const fn segment_bytes(count: u64) -> u64 {
+    if count < 1_000_000 { 256 << 10 } else { 64 << 20 }
+}
+
+/// A checkpoint is made of so many segments: four times what the dataplane does, so that less is written in all.
+const FOLDED_COUNT: u64 = 16;
+
+const NOW: UnixMicros = UnixMicros(1_760_000_000_000_000);
+
+// Who does what behind the checkpoint, one in so many.
+const UPLINKS: u64 = 10;
+const REJOINS: u64 = 997;
+const DOWNLINKS: u64 = 1000;
+
+fn main() {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let count_of = |text: &str| text.parse().expect("a number of sessions");
+    match arguments[..] {
+        ["write", count, dir] => write(Path::new(dir), count_of(count)),
+        ["read", count, dir] => read(Path::new(dir), count_of(count)).print(count_of(count)),
+        [] => both(SESSION_COUNT, &env::temp_dir()),
+        [count] => both(count_of(count), &env::temp_dir()),
+        [count, dir] => both(count_of(count), Path::new(dir)),
+        _ => panic!("recovery [SESSIONS [DIRECTORY]]"),
+    }
+}
+
+/// Each in a process of its own, so that what one has used is not taken for the other's.
+fn both(count: u64, dir: &Path) {
+    let home = tempfile::tempdir_in(dir).expect("a directory");
+    for step in ["write", "read"] {
+        let mut command = Command::new(env::current_exe().expect("this program"));
+        let done = command.args([step, &count.to_string()]).arg(home.path()).status().expect("it starts");
+        assert!(done.success(), "{step}: {done}");
+    }
+}
+
+fn open(dir: &Path) -> (Keeper<Directory>, Recovered) {
+    let files = Directory::open(dir).expect("it is there");
+    Keeper::recover(files, keeper::Limits { bytes_max: 0, reserve_bytes: 0 }).expect("readable")
+}
+
+// The devices.
+
+fn key(number: u64, which: u64) -> AesKey {
+    let half = |half| mix64(number << 3 | which << 1 | half).to_le_bytes();
+    AesKey([half(0), half(1)].concat().try_into().expect("two halves"))
+}
+
+fn dev_eui(number: u64) -> Eui64 {
+    Eui64::new(0x70B3_D57E_D000_0000 + number)
+}
+
+/// One in sixteen is personalised.
+const fn is_abp(number: u64) -> bool {
+    number % 16 == 15
+}
+
+fn dev_addr(number: u64) -> DevAddr {
+    DevAddr(0x2600_0000 | (number & 0x01FF_FFFF) as u32)
+}
+
+fn lane(number: u64) -> Lane {
+    if is_abp(number) { lane_of_addr(dev_addr(number)) } else { lane_of_eui(dev_eui(number)) }
+}
+
+fn shard_of(lane: Lane) -> usize {
+    usize::from(lane.0) % SHARD_COUNT
+}
+
+fn spec(number: u64) -> DeviceSpec {
+    let session = session(number, 1);
+    let activation = if is_abp(number) {
+        Activation::Abp { dev_addr: session.dev_addr, keys: session.keys, fcnt_up: 0, fcnt_down: 0 }
+    } else {
+        Activation::Otaa { app_key: key(number, 0) }
+    };
+    DeviceSpec {
+        dev_eui: dev_eui(number),
+        join_eui: Eui64::new(number >> 10),
+        tenant: 1,
+        application: 1,
+        profile: 1,
+        enabled: true,
+        activation,
+    }
+}
+
+fn session(number: u64, which: u32) -> KeptSession {
+    let random = mix64(number ^ u64::from(which) << 40);
+    let keys = SessionKeys { nwk_s_key: key(number, 1), app_s_key: key(number, 2 + u64::from(which & 1)) };
+    KeptSession {
+        dev_addr: dev_addr(number),
+        keys,
+        number: which,
+        fcnt_up: random as u32 >> 8,
+        fcnt_down: (random >> 32) as u32 >> 8,
+        last_mic: (random >> 16) as u32,
+        rx1_delay_s: 1,
+        rx1_dr_offset: 0,
+        rx2_data_rate: (random & 7) as u8,
+        rx2_frequency_hz: 869_525_000,
+        sub_bands: 0,
+        last_seen: UnixMicros(NOW.0 - (random & 0xFFFF_FFFF)),
+        last_gateway: Eui64::new(random >> 40),
+    }
+}
+
+/// A device as it was after so many joins.
+fn joined(number: u64, joins: u32) -> SessionRecord {
+    let mut record = SessionRecord {
+        dev_eui: dev_eui(number),
+        root: 0,
+        session_count: joins,
+        join_nonce: 0,
+        dev_nonce_count: 0,
+        dev_nonces: [0; DEV_NONCE_COUNT],
+        session: Some(session(number, joins)),
+        pending: None,
+    };
+    if !is_abp(number) {
+        // As `session` tells root keys apart.
+        let nonces = JoinNonces { join_nonce: 0, net_id: NetId(0), dev_nonce: 0 };
+        let AesKey([head @ .., _, _, _, _, _, _, _, _]) = nonces.session_keys(&key(number, 0)).nwk_s_key;
+        record.root = u64::from_le_bytes(head);
+        record.join_nonce = joins;
+        record.dev_nonce_count = (number % (DEV_NONCE_COUNT as u64 + 1)) as u8;
+        for nonce in &mut record.dev_nonces[..usize::from(record.dev_nonce_count)] {
+            *nonce = number as u16;
+        }
+        // One in 64 has been offered another session.
+        record.pending = (number % 64 == 1).then(|| session(number, joins + 1));
+    }
+    record
+}
+
+/// What happened behind the checkpoint, in this order.
+fn rejoin(number: u64) -> Option<SessionRecord> {
+    (number % REJOINS == 5 && !is_abp(number)).then(|| joined(number, 3))
+}
+
+fn uplink(number: u64) -> Option<Advance> {
+    let session = joined(number, if rejoin(number).is_some() { 3 } else { 1 }).session.expect("it has one");
+    (number % UPLINKS == 3).then(|| Advance {
+        dev_eui: dev_eui(number),
+        session: session.number,
+        fcnt_up: session.fcnt_up + 1,
+        mic: mix64(number) as u32,
+        gateway: Eui64::new(0xB827_EB00_0000_0000 + number % 1000),
+    })
+}
+
+/// Of each two that are queued one has left the queue again.
+fn downlinks(number: u64) -> Vec<(KeptDownlink<'static>, bool)> {
+    let of = |index: u64| KeptDownlink {
+        dev_eui: dev_eui(number),
+        id: number << 8 | index << 6,
+        expires: UnixMicros(0),
+        fport: 3,
+        confirmed: index == 1,
+        payload: b"sixteen bytes...",
+    };
+    if number % DOWNLINKS == 7 { vec![(of(1), false), (of(2), true)] } else { Vec::new() }
+}
+
+/// What a device should be in the end.
+fn expected(number: u64) -> DeviceState {
+    let mut state = DeviceState::default();
+    state.replace(rejoin(number).unwrap_or_else(|| joined(number, 1)));
+    if let Some(advance) = uplink(number) {
+        state.advance(&advance, NOW);
+    }
+    for (downlink, waits) in downlinks(number) {
+        if waits {
+            state.queued(&downlink);
+        }
+    }
+    state
+}
+
+/// Adds up over devices in any order.
+fn hash(record: &SessionRecord, downlinks: impl Iterator<Item = Vec<u8>>) -> u64 {
+    let mut hash = 0;
+    let mut take = |bytes: &[u8]| {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            hash = mix64(hash ^ u64::from_le_bytes(word)).wrapping_add(chunk.len() as u64);
+        }
+    };
+    take(&record.to_wire());
+    downlinks.for_each(|downlink| take(&downlink));
+    hash
+}
+
+fn bytes_of(downlink: &KeptDownlink<'_>) -> Vec<u8> {
+    let mut bytes = [0; DOWNLINK_BYTES_MAX];
+    let count = downlink.write(&mut bytes);
+    bytes[..count].to_vec()
+}
+
+// Writing.
+
+/// The logs of the shards, and the keeper that tends them.
+struct Writer {
+    keeper: Keeper<Directory>,
+    files: Directory,
+    logs: Vec<Log>,
+    buffer: Vec<u8>,
+    /// A checkpoint is made beyond this.
+    fold_bytes: u64,
+}
+
+impl Writer {
+    fn append(&mut self, kind: Kind, lane: Lane, body: &[u8]) {
+        let record = Record { kind, lane: lane.0, key: 0, tenant: 1, at: NOW, body };
+        while self.logs[shard_of(lane)].append(&record).is_err() {
+            self.write(shard_of(lane));
+        }
+    }
+
+    fn write(&mut self, shard: usize) {
+        loop {
+            while let Some(wanted) = self.logs[shard].wants() {
+                self.keeper.make(wanted, NOW).expect("room on the disk");
+                assert!(self.logs[shard].ready(wanted.name), "it is wanted");
+            }
+            let Some(write) = self.logs[shard].next_write(true) else { break };
+            self.buffer.resize(write.bytes, 0);
+            self.logs[shard].copy(&write, &mut self.buffer);
+            let name = write.segment.to_string();
+            self.files.write_at(&name, write.file_offset, &self.buffer).expect("room on the disk");
+            if write.sync {
+                self.files.sync(&name).expect("a disk that works");
+            }
+            self.logs[shard].wrote(Ok(()));
+            for info in self.logs[shard].sealed().collect::<Vec<_>>() {
+                self.keeper.sealed(info);
+            }
+        }
+        assert_eq!(self.logs[shard].stored(), self.logs[shard].head(), "all of it");
+        if self.keeper.unfolded_bytes() >= self.fold_bytes {
+            self.fold();
+        }
+    }
+
+    fn fold(&mut self) {
+        assert_eq!(self.keeper.checkpoint(&mut |_, _| ()).expect("room on the disk"), 0, "nothing is damaged");
+        self.keeper.retain(&[], NOW).expect("a disk that works");
+    }
+}
+
+fn write(dir: &Path, count: u64) {
+    let start = Instant::now();
+    let (mut keeper, recovered) = open(dir);
+    keeper.begin().expect("room on the disk");
+    let limits = LogLimits {
+        segment_bytes: segment_bytes(count),
+        tail_bytes: 16 << 20,
+        batch_bytes: 1 << 20,
+        epoch_bytes: journal::OFFSET_END,
+    };
+    let logs = (0..SHARD_COUNT).map(|shard| Log::new(limits, recovered.epoch, shard as u8)).collect();
+    let files = Directory::open(dir).expect("it is there");
+    let fold_bytes = FOLDED_COUNT * segment_bytes(count);
+    let mut writer = Writer { keeper, files, logs, buffer: Vec::new(), fold_bytes };
+    for number in 0..count {
+        writer.append(Kind::Device, lane(number), &joined(number, 1).to_wire());
+    }
+    (0..SHARD_COUNT).for_each(|shard| writer.write(shard));
+    writer.fold();
+    writer.fold_bytes = u64::MAX;
+    for number in 0..count {
+        let lane = lane(number);
+        if let Some(record) = rejoin(number) {
+            writer.append(Kind::Device, lane, &record.to_wire());
+        }
+        if let Some(advance) = uplink(number) {
+            let event = Event {
+                tenant: 1,
+                dev_eui: advance.dev_eui,
+                session: advance.session,
+                fcnt: advance.fcnt_up - 1,
+                payload: b"twenty bytes of data",
+                ..Event::new(EventKind::Uplink, NOW)
+            };
+            let mut body = [0; BODY_BYTES_MAX];
+            let length = UplinkBody { advance, event: Some(event), owes_best: false }.write(&mut body);
+            writer.append(Kind::Uplink, lane, &body[..length]);
+        }
+        let downlinks = downlinks(number);
+        for (downlink, _) in &downlinks {
+            writer.append(Kind::Queued, lane, &bytes_of(downlink));
+        }
+        for (downlink, _) in downlinks.iter().filter(|(_, waits)| !waits) {
+            let dequeued = Dequeued { dev_eui: downlink.dev_eui, id: downlink.id };
+            writer.append(Kind::Dequeued, lane, &dequeued.to_wire());
+        }
+    }
+    (0..SHARD_COUNT).for_each(|shard| writer.write(shard));
+    let mut bytes = [0_u64; 2];
+    for name in writer.files.list().expect("readable") {
+        writer.files.sync(&name).expect("a disk that works");
+        bytes[usize::from(name.ends_with(".seg"))] += writer.files.len(&name).expect("readable");
+    }
+    println!(
+        "written: {count} sessions, checkpoint {} MiB, segments behind it {} MiB, in {:.1} s",
+        bytes[0] >> 20,
+        bytes[1] >> 20,
+        start.elapsed().as_secs_f64()
+    );
+}
+
+// Reading.
+
+/// What a mailbox carries.
+#[expect(clippy::large_enum_variant, reason = "as the mailboxes of shards do: nearly all of it is sessions")]
+enum Mail {
+    Session(SessionRecord),
+    Downlink(Box<[u8]>),
+}
+
+struct Result {
+    tail: Duration,
+    lanes: Duration,
+    /// Of all threads.
+    cpu: Duration,
+    records: u64,
+    /// Resident bytes: with the devices as the plan says them, with their sessions, and at most.
+    before: u64,
+    after: u64,
+    peak: u64,
+}
+
+impl Result {
+    fn print(&self, count: u64) {
+        let each = |bytes: u64| bytes as f64 / count as f64;
+        println!("tail read       {:8.2} s   {} records", self.tail.as_secs_f64(), self.records);
+        println!("sessions there  {:8.2} s", self.lanes.as_secs_f64());
+        println!("recovery        {:8.2} s", (self.tail + self.lanes).as_secs_f64());
+        println!("cpu             {:8.2} s   of all threads", self.cpu.as_secs_f64());
+        println!("resident before {:8} MiB ({:.0} bytes a device)", self.before >> 20, each(self.before));
+        println!("resident after  {:8} MiB ({:.0} bytes a session)", self.after >> 20, each(self.after));
+        println!("peak            {:8} MiB ({:.0} bytes a session)", self.peak >> 20, each(self.peak));
+    }
+}
+
+fn read(dir: &Path, count: u64) -> Result {
+    let start = Instant::now();
+    let mut networks: Vec<Network> = thread::scope(|scope| {
+        let threads: Vec<_> = (0..SHARD_COUNT).map(|shard| scope.spawn(move || with_devices(shard, count))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("room for its devices")).collect()
+    });
+    println!("devices there   {:8.2} s, without reading a plan", start.elapsed().as_secs_f64());
+    forget(dir);
+    let (before, cpu) = (resident("VmRSS:"), cpu());
+    let start = Instant::now();
+    let (keeper, mut recovered) = open(dir);
+    let tail = start.elapsed();
+    let mailboxes: Vec<ArrayQueue<Mail>> = (0..SHARD_COUNT).map(|_| ArrayQueue::new(MAILBOX_COUNT)).collect();
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for (network, mailbox) in networks.iter_mut().zip(&mailboxes) {
+            let over = &over;
+            let shard = thread::Builder::new().name("shard".into());
+            shard.spawn_scoped(scope, move || take(network, mailbox, over)).expect("a thread");
+        }
+        keeper.recover_lanes(&mut recovered, READER_COUNT, &|state| give(&mailboxes, state)).expect("readable");
+        over.store(true, Ordering::Release);
+    });
+    let lanes = start.elapsed() - tail;
+    let cpu = self::cpu() - cpu;
+    let (after, peak) = (resident("VmRSS:"), resident("VmHWM:"));
+    let counts = recovered.counts;
+    assert_eq!((counts.corrupt, counts.foreign, counts.gaps, counts.unknown), (0, 0, 0, 0));
+    check(&networks, count);
+    Result { tail, lanes, cpu, records: counts.records, before, after, peak }
+}
+
+/// The tables of a shard, with its devices and without their sessions.
+fn with_devices(shard: usize, count: u64) -> Network {
+    let per_shard = count as usize / SHARD_COUNT * 17 / 16 + 1024;
+    let mut network = Network::new(Limits::for_devices(per_shard), Lanes::dealt(shard, SHARD_COUNT), 7);
+    for number in 0..count {
+        network.upsert(&spec(number), &mut Deaf, NOW).expect("room");
+    }
+    network
+}
+
+/// Has the kernel forget what it knows of the files, so that they come from the disk.
+fn forget(dir: &Path) {
+    for entry in fs::read_dir(dir).expect("it is there") {
+        let file = fs::File::open(entry.expect("readable").path()).expect("readable");
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).expect("a file");
+    }
+}
+
+fn give(mailboxes: &[ArrayQueue<Mail>], state: DeviceState) {
+    let Some(record) = state.record else { return };
+    let lane = match record.session {
+        Some(session) if record.root == 0 => lane_of_addr(session.dev_addr),
+        _ => lane_of_eui(record.dev_eui),
+    };
+    let push = |mail| {
+        let mut mail = mail;
+        while let Err(back) = mailboxes[shard_of(lane)].push(mail) {
+            mail = back;
+            thread::sleep(Duration::from_micros(100));
+        }
+    };
+    push(Mail::Session(record));
+    state.queue.into_iter().for_each(|downlink| push(Mail::Downlink(downlink.into())));
+}
+
+fn take(network: &mut Network, mailbox: &ArrayQueue<Mail>, over: &AtomicBool) {
+    loop {
+        // Looked at before: what was given until then is still taken.
+        let over = over.load(Ordering::Acquire);
+        while let Some(mail) = mailbox.pop() {
+            match mail {
+                Mail::Session(record) => network.restore(&record).expect("a device with these keys"),
+                Mail::Downlink(bytes) => {
+                    let downlink = KeptDownlink::parse(&bytes).expect("whole");
+                    assert!(network.restore_downlink(&downlink, Monotonic(0), NOW), "room");
+                }
+            }
+        }
+        if over {
+            return;
+        }
+        thread::sleep(Duration::from_micros(100));
+    }
+}
+
+/// Every session and every downlink is what it should be, and there are no others.
+fn check(networks: &[Network], count: u64) {
+    let found = thread::scope(|scope| {
+        let threads: Vec<_> = networks.iter().map(|network| scope.spawn(|| hash_of(network))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("readable")).fold((0, 0), add)
+    });
+    let wanted = thread::scope(|scope| {
+        let half = |from: u64| {
+            (from..count).step_by(2).map(expected).fold((0, 0), |sum, state| {
+                let record = state.record.expect("every device is known");
+                add(sum, (1, hash(&record, state.queue.into_iter())))
+            })
+        };
+        let threads: Vec<_> = (0..2).map(|from| scope.spawn(move || half(from))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("arithmetic")).fold((0, 0), add)
+    });
+    assert_eq!(found, wanted, "devices, and the hash of all that is known of them");
+    println!("checked         {} devices, hash {:016x}", found.0, found.1);
+}
+
+fn add(one: (u64, u64), other: (u64, u64)) -> (u64, u64) {
+    (one.0 + other.0, one.1.wrapping_add(other.1))
+}
+
+fn hash_of(network: &Network) -> (u64, u64) {
+    network.records().fold((0, 0), |sum, record| {
+        let queue = network.state(record.dev_eui).expect("it lives here").queue;
+        let downlinks = queue.iter().map(|downlink| {
+            bytes_of(&KeptDownlink {
+                dev_eui: record.dev_eui,
+                id: downlink.id,
+                expires: downlink.expires,
+                fport: downlink.fport,
+                confirmed: downlink.confirmed,
+                payload: downlink.payload(),
+            })
+        });
+        add(sum, (1, hash(&record, downlinks)))
+    })
+}
+
+/// Bytes, as the kernel counts them under this name.
+fn resident(name: &str) -> u64 {
+    let status = fs::read_to_string("/proc/self/status").expect("readable");
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("the kernel says it");
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    kib << 10
+}
+
+/// What this process has used, all its threads together.
+fn cpu() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+}
+
+/// Takes what a network says, and does nothing of it.
+struct Deaf;
+
+impl session::Sink for Deaf {
+    fn event(&mut self, _: &Event<'_>) {}
+    fn transmit(&mut self, _: &session::Transmit<'_>) {}
+    fn keep(
+        &mut self,
+        _: session::Owner,
+        _: session::Change<'_>,
+    ) -> core::result::Result<session::Ticket, session::NotKept> {
+        Ok(session::Ticket::KEPT)
+    }
+    fn is_kept(&mut self, _: session::Ticket) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_session_comes_back_as_it_was() {
+        let home = tempfile::tempdir().expect("a directory");
+        write(home.path(), 20_000);
+        let result = read(home.path(), 20_000);
+        assert!(result.records > 2000, "the tail was read: {}", result.records);
+        assert!(result.peak >= result.after && result.after > 0);
+    }
+}
