@@ -117,7 +117,7 @@ impl Clients {
                 context.counters.drops.count(Drop::FindUnknown);
                 let (code, reason) = match reason {
                     NotFound::Unknown => (CloseCode::POLICY, "there is no such message, or it is no longer kept"),
-                    NotFound::Busy => (CloseCode::TRY_AGAIN_LATER, "the message cannot be looked for now"),
+                    NotFound::Busy => (CloseCode::TRY_AGAIN_LATER, "the message cannot be looked up now"),
                 };
                 self.shut(index, code, reason, context);
             }
