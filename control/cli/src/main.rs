@@ -1,12 +1,14 @@
 //! `trunkline`: everything that an operator does, over the same API that everyone else uses.
 //!
-//! Owns the command line. Knows no store, no contract and no dataplane: what it cannot do through the API, nobody can.
+//! Owns the command line. Knows no store, no contract and no dataplane: what it cannot do through the API, nobody can. It
+//! starts the others, and hands a journal that nobody serves from to the program that knows what it is.
 
 mod client;
 mod commands;
 mod durable;
 mod generic;
 mod import;
+mod journal;
 mod place;
 mod resource;
 mod show;
@@ -34,7 +36,8 @@ use trust::Trust;
         trunkline device list --application meters --json     for programs\n  \
         trunkline import devices.csv --application meters --profile eu\n  \
         trunkline stream tail live                            watch uplinks\n  \
-        trunkline downlink send 70B3D57ED0000001 --port 10 --data 0102\n\n\
+        trunkline downlink send 70B3D57ED0000001 --port 10 --data 0102\n  \
+        trunkline journal verify                              is all that was kept readable\n\n\
         The exit code is 0 if all went well, 1 if not, 2 if the command line is wrong, 3 if rows of an import failed."
 )]
 struct Options {
@@ -87,6 +90,8 @@ enum Action {
     #[command(subcommand)]
     Settings(commands::Setting),
     Import(import::Import),
+    #[command(subcommand)]
+    Journal(journal::Journal),
     /// Prints completions for a shell
     #[command(after_help = "Example:\n  trunkline completions bash > /etc/bash_completion.d/trunkline")]
     Completions {
@@ -134,6 +139,7 @@ fn run(matches: &ArgMatches) -> Result<ExitCode, String> {
             let is_whole = import::run(&client()?, printer, &import)?;
             return Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::from(3) });
         }
+        Action::Journal(journal) => return Err(journal::hand_over(&place, &journal, global.json)),
         Action::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut command(), "trunkline", &mut script);

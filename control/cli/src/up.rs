@@ -151,7 +151,7 @@ fn phase(text: &str) {
 }
 
 /// A program in the same folder as this one.
-fn beside(myself: &Path, name: &str) -> Result<PathBuf, String> {
+pub(crate) fn beside(myself: &Path, name: &str) -> Result<PathBuf, String> {
     let found = myself.with_file_name(name);
     if found.is_file() {
         Ok(found)

@@ -184,3 +184,23 @@ fn a_wrong_command_line_ends_with_two() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
     }
 }
+
+/// `trunkline journal` becomes the program beside it: its words, its exit code.
+#[test]
+fn a_journal_is_handed_over() {
+    let _alone = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+    let directory = tempfile::tempdir().unwrap();
+    let place = |name: &str| directory.path().join(name);
+    std::fs::copy(env!("CARGO_BIN_EXE_trunkline"), place("trunkline")).unwrap();
+    let verify = || {
+        let mut command = Command::new(place("trunkline"));
+        command.args(["journal", "verify", "--data-dir"]).arg(place("data")).output().unwrap()
+    };
+    let missing = verify();
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("trunkline-dataplane is missing"), "{missing:?}");
+    script(&place("trunkline-dataplane"), "echo \"$@\"; exit 7");
+    let handed = verify();
+    let expected = format!("journal verify --data-dir {}\n", place("data/dataplane").display());
+    assert_eq!((handed.status.code(), String::from_utf8_lossy(&handed.stdout).as_ref()), (Some(7), expected.as_str()));
+}

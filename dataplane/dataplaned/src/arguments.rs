@@ -1,13 +1,18 @@
 //! The command line.
 
-use clap::Parser;
+use crate::offline::Journal;
+use clap::{Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Trunkline's dataplane: gateways in, streams out, one shard per core.
 #[derive(Debug, Parser)]
-#[command(name = "trunkline-dataplane", version)]
+#[command(name = "trunkline-dataplane", version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
     /// Where the stored plan and the journal are kept.
     #[arg(long, env = "TRUNKLINE_DATA_DIR", default_value = "data")]
     pub(crate) data_dir: PathBuf,
@@ -82,4 +87,12 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     pub(crate) log: logs::Options,
+}
+
+/// What is done instead of serving.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Reads a data directory's journal: inspect, verify, export
+    #[command(subcommand)]
+    Journal(Journal),
 }

@@ -658,7 +658,7 @@ impl Control {
 
 /// Applies as many of the changes as can be, all at once if they are consistent: each application copies the tables.
 /// Returns how many could not.
-fn apply_what_can_be(config: &mut Config, changes: &[v1::Change], upserts: &mut Vec<Upsert>) -> usize {
+pub(crate) fn apply_what_can_be(config: &mut Config, changes: &[v1::Change], upserts: &mut Vec<Upsert>) -> usize {
     let kept = upserts.len();
     match config.apply(changes, upserts) {
         Ok(next) => {

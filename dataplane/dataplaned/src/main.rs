@@ -10,11 +10,12 @@ mod control;
 mod keeping;
 mod link;
 mod metrics;
+mod offline;
 mod plan_log;
 mod serve;
 mod waiting;
 
-use arguments::Arguments;
+use arguments::{Arguments, Command};
 use clap::Parser;
 use std::io::Write;
 use std::process::ExitCode;
@@ -24,8 +25,14 @@ static GUARD: alloc_guard::Guard = alloc_guard::Guard;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match logs::start(&arguments.log).and_then(|_log| serve::run(&arguments)) {
-        Ok(()) => ExitCode::SUCCESS,
+    let done = match &arguments.command {
+        Some(Command::Journal(journal)) => offline::run(journal),
+        None => logs::start(&arguments.log).and_then(|_log| serve::run(&arguments)).map(|()| true),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        // It was said what is wrong.
+        Ok(false) => ExitCode::FAILURE,
         Err(reason) => {
             // The log may be filtered; why nothing serves must be seen.
             let _said = writeln!(std::io::stderr(), "trunkline-dataplane: {reason}");

@@ -160,8 +160,17 @@ impl PlanLog {
     }
 
     /// Calls `each` with the last change of every key that still exists: structure first, then gateways and devices.
-    pub(crate) fn replay(&mut self, mut each: impl FnMut(v1::Change)) -> Result<Replayed, Fault> {
+    pub(crate) fn replay(&mut self, each: impl FnMut(v1::Change)) -> Result<Replayed, Fault> {
         let end = self.file.metadata()?.len();
+        self.replay_to(end, each)
+    }
+
+    /// The same of what was committed when it was opened, whoever writes behind it.
+    pub(crate) fn replay_committed(&mut self, each: impl FnMut(v1::Change)) -> Result<Replayed, Fault> {
+        self.replay_to(self.end, each)
+    }
+
+    fn replay_to(&mut self, end: u64, mut each: impl FnMut(v1::Change)) -> Result<Replayed, Fault> {
         let mut last: HashMap<Key, (u64, bool)> = HashMap::new();
         let mut structure = Vec::new();
         let mut change_count = 0;

@@ -19,6 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 use uring::{HostLimits, ShardConfig, Sizing, Uring, Wanted};
 
 /// Bytes of each ring between two shards.
@@ -29,6 +30,10 @@ const MAILBOX_COUNT: usize = 4096;
 
 const WSS: Listener = Listener(0);
 const PLAIN: Listener = Listener(1);
+
+/// How long the journal may be held by another process, and how often that is looked at.
+const HOLD_PATIENCE: Duration = Duration::from_secs(2);
+const HOLD_PAUSE: Duration = Duration::from_millis(20);
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -50,6 +55,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     prepare(&arguments.data_dir)?;
     let tls = certificate::server_config(&arguments.cert, &arguments.key)?;
     let plan_log = open_plan(&arguments.data_dir)?;
+    let _held = hold(&arguments.data_dir.join("journal"))?;
     let (keeper, recovered) = open_journal(arguments)?;
 
     let slot_key = slot_key(&arguments.data_dir)?;
@@ -165,6 +171,28 @@ fn shard_thread(
         strays[index].frees.store(counts.frees, Ordering::Relaxed);
     }
     alloc_guard::serving(false);
+}
+
+/// Holds the journal for this process alone, until it ends: two that write to it would destroy it.
+fn hold(dir: &Path) -> Result<fs::File, String> {
+    use rustix::fs::FlockOperation::NonBlockingLockExclusive;
+    prepare(dir)?;
+    let itself = fs::File::open(dir).map_err(|error| format!("journal {}: {error}", dir.display()))?;
+    let deadline = Instant::now() + HOLD_PATIENCE;
+    loop {
+        match rustix::fs::flock(&itself, NonBlockingLockExclusive) {
+            Ok(()) => return Ok(itself),
+            // Whoever looks whether it is held lets go at once, and whoever was killed soon.
+            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => thread::sleep(HOLD_PAUSE),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(format!("journal {}: another dataplane runs on it", dir.display()));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the journal cannot be locked: see that no other dataplane runs on it");
+                return Ok(itself);
+            }
+        }
+    }
 }
 
 /// Finds what an earlier run left in the journal.

@@ -668,8 +668,8 @@ mod tests {
             assert!(matches!(log.read(place), Tail::Record { next, .. } if next == before.end), "{place}");
             assert!(log.reaches(place));
         }
-        for nowhere in [Position::new(1, 3, 8), Position::new(1, 2, 2 * ROOM + 8)] {
-            assert_eq!((log.read(nowhere), log.reaches(nowhere)), (Tail::Nowhere, false), "{nowhere}");
+        for place in [Position::new(1, 3, 8), Position::new(1, 2, 2 * ROOM + 8)] {
+            assert_eq!((log.read(place), log.reaches(place)), (Tail::Nowhere, false), "{place}");
         }
         // A segment that is given up is followed by one of its epoch, and nothing has moved.
         log.append(&record(b"lost")).expect("room");

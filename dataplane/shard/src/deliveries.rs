@@ -85,8 +85,15 @@ impl Unsaid {
         self.words.is_empty() && self.settled.is_empty()
     }
 
-    /// Says what there is room for. What one shard does not take holds back all that is for it.
+    /// Says what there is room for. What one shard does not take holds back all that is for it. What a session settled is
+    /// said before that it is gone: afterwards it would count for nothing, and be delivered again.
     pub(crate) fn say(&mut self, ports: &mut Ports) {
+        while let Some(settled) = self.settled.front() {
+            if ports.send(usize::from(settled.feed.shard), &Hop::Settled(*settled)).is_err() {
+                break;
+            }
+            self.settled.pop_front();
+        }
         let mut full = 0_u64;
         for (targets, word) in &mut self.words {
             let mut rest = *targets & !full;
@@ -101,12 +108,6 @@ impl Unsaid {
             }
         }
         self.words.retain(|(targets, _)| *targets != 0);
-        while let Some(settled) = self.settled.front() {
-            if ports.send(usize::from(settled.feed.shard), &Hop::Settled(*settled)).is_err() {
-                break;
-            }
-            self.settled.pop_front();
-        }
     }
 }
 
@@ -138,7 +139,7 @@ impl Clients {
                 context.counters.drops.count(Drop::FindUnknown);
                 let (code, reason) = match reason {
                     NotFound::Unknown => (CloseCode::POLICY, "there is no such message, or it is no longer kept"),
-                    NotFound::Busy => (CloseCode::TRY_AGAIN_LATER, "the message cannot be looked for now"),
+                    NotFound::Busy => (CloseCode::TRY_AGAIN_LATER, "the message cannot be looked up now"),
                 };
                 self.shut(index, code, reason, context);
             }

@@ -66,6 +66,23 @@ fn what_was_not_acknowledged_comes_again() {
     assert_eq!((world.done(0, Done::MessagesAcknowledged), world.done(0, Done::MessagesRedelivered)), (4, 2));
 }
 
+/// The last word of a session counts, also if its end comes in the same turn.
+#[test]
+fn what_is_acknowledged_in_parting_does_not_come_again() {
+    let mut world = World::new(&journaled(2));
+    world.load(&[durable(|_| ())]);
+    reports(&mut world, 3);
+    let first = world.consumer_of(0, TARGET);
+    world.turns(6);
+    let got = ids(&mut world, 0, first);
+    world.driver(0).say(first, &frame(1, br#"{"AckThrough":2}"#));
+    world.driver(0).end(first, driver::End::Finished);
+    world.turns(6);
+    let second = world.consumer_of(1, TARGET);
+    world.turns(6);
+    assert_eq!(ids(&mut world, 1, second), got[2..]);
+}
+
 #[test]
 fn groups_do_not_disturb_each_other_and_begin_where_they_say() {
     let mut world = World::new(&journaled(2));

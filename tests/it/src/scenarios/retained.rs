@@ -4,8 +4,10 @@ use crate::harness::device::{Device, Say};
 use crate::harness::fixture::{Stream, World};
 use crate::harness::gateway::{Gateway, Heard};
 use crate::harness::metrics::reaches;
+use crate::harness::process::binary;
 use crate::harness::socket::Socket;
 use serde_json::{Value, json};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 const SOON: Duration = Duration::from_secs(1);
@@ -136,4 +138,44 @@ fn a_group_that_was_removed_stays_removed() {
     accepted(&mut gateway, &mut device, 3..4);
     take(&world, "kept", &["03"]).silent(Duration::from_millis(200));
     drop(take(&world, "gone", &["00", "01", "02", "03"]));
+}
+
+/// What was accepted is in the journal that is left, whole, and comes out of it as history has it.
+#[test]
+fn a_journal_is_read_when_its_dataplane_is_gone() {
+    let mut world = World::start();
+    let (mut gateway, mut device) = (world.gateway(1), world.abp(1));
+    let stream = durable(&world);
+    accepted(&mut gateway, &mut device, 0..5);
+    let history = world.api.send("GET", &format!("{}/history", stream.path), &[], None);
+    let journal = |world: &World, arguments: &[&str]| {
+        let data_dir = world.system.path("dataplane");
+        let mut command = Command::new(binary("trunkline"));
+        command.arg("journal").args(arguments).arg("--data-dir").arg(world.system.path("."));
+        assert!(data_dir.join("journal").is_dir(), "{}", data_dir.display());
+        let output = command.output().expect("it starts");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let (code, _, warning) = journal(&world, &["verify"]);
+    assert!(code == Some(0) && warning.contains("a dataplane runs on it"), "{warning}");
+    world.system.kill_dataplane();
+    let (code, text, warning) = journal(&world, &["verify"]);
+    assert!(code == Some(0) && text.contains("no damage") && warning.is_empty(), "{text}{warning}");
+    let (code, exported, _) = journal(&world, &["export", "--stream", "stream"]);
+    assert_eq!((code, exported), (Some(0), history.text), "as history has it");
+    let (_, text, _) = journal(&world, &["inspect", "--json"]);
+    let value: Value = serde_json::from_str(&text).expect("JSON");
+    let segments = value["segments"].as_array().expect("segments");
+    let open = segments.iter().find(|segment| segment["state"] == "open").expect("one was written to");
+    let (file, used) = (open["file"].as_str().expect("a name"), open["used_bytes"].as_u64().expect("bytes"));
+    assert!(open["streams"][0]["messages"] == 5 || segments.len() > 2, "{open}");
+    let path = world.system.path(&format!("dataplane/journal/{file}"));
+    let mut bytes = std::fs::read(&path).expect("a segment");
+    // A header that is damaged is never a torn write.
+    assert!(used > 0);
+    bytes[100] ^= 1;
+    std::fs::write(&path, &bytes).expect("written");
+    let (code, text, _) = journal(&world, &["verify"]);
+    assert!(code == Some(1) && text.starts_with(&format!("{file} at byte 0: ")), "{text}");
 }
