@@ -53,8 +53,8 @@ pub(crate) struct Scrape {
 pub(crate) struct Scraped {
     /// In the order of shards.
     pub(crate) reports: Vec<Report>,
-    /// What durable streams have, by stream.
-    pub(crate) retained: BTreeMap<u32, Retained>,
+    /// What durable streams have, with their names, by number.
+    pub(crate) retained: BTreeMap<u32, (String, Retained)>,
 }
 
 /// What the control thread is made of.
@@ -639,7 +639,10 @@ impl Control {
         {
             reports.sort_by_key(|report| report.shard);
             // The scraper may have gone away.
-            let _answered = scrape.answer.send(Scraped { reports, retained: self.retained.clone() });
+            let named =
+                |(id, retained): (&u32, &Retained)| Some((*id, (self.config.stream(*id)?.name.to_string(), *retained)));
+            let retained = self.retained.iter().filter_map(named).collect();
+            let _answered = scrape.answer.send(Scraped { reports, retained });
         }
     }
 

@@ -527,3 +527,33 @@ fn retentions(plan: &Plan) -> impl Iterator<Item = Retention> {
         Delivery::Live => None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever has a token may ask for messages; how many are looked for at once is bounded, and each is answered.
+    #[test]
+    fn what_is_looked_for_is_bounded_and_answered() {
+        let home = tempfile::tempdir().expect("a directory");
+        let files = Directory::open(home.path()).expect("it is there");
+        let limits = keeper::Limits { bytes_max: 0, reserve_bytes: 0 };
+        let (keeper, _) = Keeper::recover(files, limits).expect("readable");
+        let (_asks, asked) = unbounded();
+        let (tell, told) = unbounded();
+        let mut thread = Thread::new(keeper, Ends { asked, tell }, Arc::new(|| {}));
+        for number in 0..FINDING_COUNT_MAX as u64 + 2 {
+            thread.obey(Ask::Find(Whom::Group(number, Box::default()), 7, "a-1".into()));
+        }
+        let answers = || told.try_iter().filter(|told| matches!(told, Told::Found(..))).collect::<Vec<_>>();
+        let busy = answers();
+        assert!(busy.len() == 2 && busy.iter().all(|told| matches!(told, Told::Found(_, Err(NotFound::Busy)))));
+        assert!(thread.is_busy());
+        while thread.is_busy() {
+            thread.find();
+        }
+        let unknown = answers();
+        assert_eq!(unknown.len(), FINDING_COUNT_MAX);
+        assert!(unknown.iter().all(|told| matches!(told, Told::Found(_, Err(NotFound::Unknown)))));
+    }
+}

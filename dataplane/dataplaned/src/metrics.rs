@@ -141,8 +141,8 @@ fn gauges(out: &mut String, reports: &[Report]) {
     }
 }
 
-/// Of each durable stream, by the control plane's number of it.
-fn streams(out: &mut String, retained: &BTreeMap<u32, Retained>) {
+/// Of each durable stream, by its number, and its name for people.
+fn streams(out: &mut String, retained: &BTreeMap<u32, (String, Retained)>) {
     type Gauge = (&'static str, &'static str, fn(&Retained) -> f64);
     let all: [Gauge; 3] = [
         ("messages", "Messages that are kept of a durable stream.", |retained| retained.messages as f64),
@@ -154,8 +154,9 @@ fn streams(out: &mut String, retained: &BTreeMap<u32, Retained>) {
     for (name, help, value) in all {
         let name = format!("trunkline_stream_retained_{name}");
         line(out, format_args!("# HELP {name} {help}\n# TYPE {name} gauge"));
-        for (stream, retained) in retained {
-            line(out, format_args!("{name}{{stream=\"{stream}\"}} {}", value(retained)));
+        for (stream, (title, retained)) in retained {
+            let title = title.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            line(out, format_args!("{name}{{stream=\"{stream}\",name=\"{title}\"}} {}", value(retained)));
         }
     }
 }
@@ -214,17 +215,18 @@ mod tests {
     fn what_streams_retain_is_a_gauge_for_each() {
         let mut out = String::new();
         let some = Retained { messages: 3, bytes: 400, oldest: Some(UnixMicros(1_500_000)) };
-        streams(&mut out, &BTreeMap::from([(41, some), (42, Retained::default())]));
+        let named = [(41, ("kept".into(), some)), (42, ("a \"b\"\\\n".into(), Retained::default()))];
+        streams(&mut out, &BTreeMap::from(named));
         let values: Vec<&str> = out.lines().filter(|line| !line.starts_with('#')).collect();
         assert_eq!(
             values,
             [
-                "trunkline_stream_retained_messages{stream=\"41\"} 3",
-                "trunkline_stream_retained_messages{stream=\"42\"} 0",
-                "trunkline_stream_retained_bytes{stream=\"41\"} 400",
-                "trunkline_stream_retained_bytes{stream=\"42\"} 0",
-                "trunkline_stream_retained_oldest_seconds{stream=\"41\"} 1.5",
-                "trunkline_stream_retained_oldest_seconds{stream=\"42\"} 0",
+                "trunkline_stream_retained_messages{stream=\"41\",name=\"kept\"} 3",
+                "trunkline_stream_retained_messages{stream=\"42\",name=\"a \\\"b\\\"\\\\\\n\"} 0",
+                "trunkline_stream_retained_bytes{stream=\"41\",name=\"kept\"} 400",
+                "trunkline_stream_retained_bytes{stream=\"42\",name=\"a \\\"b\\\"\\\\\\n\"} 0",
+                "trunkline_stream_retained_oldest_seconds{stream=\"41\",name=\"kept\"} 1.5",
+                "trunkline_stream_retained_oldest_seconds{stream=\"42\",name=\"a \\\"b\\\"\\\\\\n\"} 0",
             ]
         );
     }

@@ -8,7 +8,7 @@
 //! The record that removes a group has the same body: in these lanes it is as if it had never been.
 //!
 //! A cursor says that everything before its position is done, in each of its lanes. Shards write their own, for the lanes
-//! that they have; of many cursors a lane believes the greatest. Lanes may be dealt otherwise in the next run: nothing
+//! that they have; of many cursors a lane believes the greatest since the last that was set. Lanes may be dealt otherwise in the next run: nothing
 //! changes.
 
 use crate::position::Position;

@@ -6,6 +6,7 @@
 //!   0 crc32 u32   4 bytes of the body u32   8 kind   9 lane   10 key u16   12 tenant u32   16 at u64   24 body ...
 //!   then zeros up to a multiple of 8; the crc is over the position u64, then everything behind the crc, zeros included
 //!
+//!   cursor: key 1 if it is where the group is whatever it was before, as after a seek; else the greatest counts
 //!   mark: key 1 if it closes its segment, else 0; body: up to which offset the log was stored when it was appended
 //! ```
 
@@ -27,6 +28,9 @@ pub const LANE_COUNT: u8 = 64;
 
 /// Bytes of a mark.
 pub const MARK_BYTES: usize = HEAD_BYTES + 8;
+
+/// Key of a cursor that takes the place of all before it.
+const KEY_SETS: u16 = 1;
 
 /// Key of a mark behind which its segment holds nothing.
 const KEY_CLOSES: u16 = 1;
@@ -165,6 +169,18 @@ impl<'a> Record<'a> {
             return None;
         }
         Some(u64::from_le_bytes(self.body.try_into().ok()?))
+    }
+
+    /// The same record, of a cursor that takes the place of all before it in its lanes.
+    #[must_use]
+    pub const fn setting(self) -> Self {
+        Self { key: KEY_SETS, ..self }
+    }
+
+    /// Whether this is a cursor that takes the place of all before it.
+    #[must_use]
+    pub fn sets(&self) -> bool {
+        self.kind == Kind::Cursor && self.key == KEY_SETS
     }
 
     /// Whether this is the mark that closes its segment.

@@ -217,7 +217,11 @@ impl Fold {
             Kind::Cursor => {
                 let cursor = CursorBody::parse(body).ok()?;
                 let key = (cursor.stream, cursor.group.to_vec());
-                self.globals.cursors.entry(key).or_default().merge(cursor.cursor);
+                let cursors = self.globals.cursors.entry(key).or_default();
+                if record.sets() {
+                    cursors.forget(cursor.cursor.lanes);
+                }
+                cursors.merge(cursor.cursor);
             }
             Kind::RemovedGroup => {
                 let CursorBody { stream, group, cursor } = CursorBody::parse(body).ok()?;

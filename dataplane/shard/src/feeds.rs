@@ -89,6 +89,8 @@ pub(crate) struct Feed {
     settled_at: Monotonic,
     /// Something was settled since the cursor was kept: what was merely passed over is not worth a record.
     moved: bool,
+    /// It was sent elsewhere: the next cursor that is kept takes the place of those before.
+    sent: bool,
     dirty: bool,
     pub(crate) redelivered: u64,
     pub(crate) dead: u64,
@@ -279,6 +281,7 @@ impl Feeds {
             save_at: Monotonic(0),
             settled_at: ground.now.monotonic,
             moved: false,
+            sent: false,
             dirty: true,
             redelivered: 0,
             dead: 0,
@@ -493,7 +496,7 @@ impl Feed {
             From::Cursor => return,
             From::Earliest => (Position::ZERO, UnixMicros(0)),
             From::Latest => (ground.keeping.log.head(), UnixMicros(0)),
-            From::Time(at) => (Position::ZERO, at),
+            From::Time(at) => (first_since(ground, at), at),
         };
         self.flights = Flights::new(self.limits, start);
         self.floors = Cursors::default();
@@ -501,14 +504,15 @@ impl Feed {
         (self.unsent, self.want, self.saved) = (None, None, Position::ZERO);
         self.graves.clear();
         // Where it begins is kept, lest it begin elsewhere after a crash.
-        (self.dirty, self.moved) = (true, true);
+        (self.dirty, self.moved, self.sent, self.save_at) = (true, true, true, Monotonic(0));
     }
 
     fn deadline(&self, ground: &Ground<'_>) -> Monotonic {
         let timeout = durable_of(ground.plan, self.stream).and_then(|durable| durable.ack_timeout);
         let timeout = timeout.filter(|_| self.active.is_some() && !self.flights.is_empty());
         let timeout = timeout.map_or(Monotonic::NEVER, |timeout| self.settled_at.after(timeout));
-        let save = if self.moved && self.flights.cursor() > self.saved { self.save_at } else { Monotonic::NEVER };
+        let unsaved = self.moved && (self.sent || self.flights.cursor() > self.saved);
+        let save = if unsaved { self.save_at } else { Monotonic::NEVER };
         self.flights.deadline().min(timeout).min(save)
     }
 
@@ -700,7 +704,8 @@ impl Feed {
     /// Has the cursor kept, if it moved and was not kept just now.
     fn save(&mut self, ground: &mut Ground<'_>) {
         let position = self.flights.cursor();
-        if !self.moved || position <= self.saved || ground.now.monotonic < self.save_at {
+        let unsaved = self.moved && (self.sent || position > self.saved);
+        if !unsaved || ground.now.monotonic < self.save_at {
             return;
         }
         let cursor = Cursor { lanes: ground.lanes, position };
@@ -709,12 +714,19 @@ impl Feed {
         let count = body.write(&mut bytes).expect("room for any cursor");
         let lane = ground.lanes.trailing_zeros() as u8;
         let kept = record(Kind::Cursor, lane, 0, ground.now.unix, &bytes[..count]);
+        let kept = if self.sent { kept.setting() } else { kept };
         if ground.keeping.append(&kept, Need::Some, false, ground.now.monotonic).is_ok() {
-            self.saved = position;
-            self.moved = false;
+            (self.saved, self.moved, self.sent) = (position, false, false);
         }
         self.save_at = ground.now.monotonic.after(SAVE_INTERVAL);
     }
+}
+
+/// The first segment that may hold records of this time or later: what lies before need not be read.
+fn first_since(ground: &Ground<'_>, at: UnixMicros) -> Position {
+    let mut infos = ground.catalog.iter().filter(|info| info.lanes & ground.lanes != 0);
+    let first = infos.find(|info| info.last_at >= at).map(|info| info.name.position(info.base));
+    first.unwrap_or_default().min(ground.keeping.log.tail_start())
 }
 
 /// How a stream's messages are given out, if it is durable.

@@ -64,8 +64,18 @@ impl Run {
     }
 
     fn append(&mut self, kind: Kind, lane: u8, body: &[u8]) -> Position {
+        self.append_record(|record| record, kind, lane, body)
+    }
+
+    fn append_record(
+        &mut self,
+        edit: impl FnOnce(Record<'_>) -> Record<'_>,
+        kind: Kind,
+        lane: u8,
+        body: &[u8],
+    ) -> Position {
         self.clock += 1000;
-        let record = Record { kind, lane, key: 0, tenant: 1, at: UnixMicros(self.clock), body };
+        let record = edit(Record { kind, lane, key: 0, tenant: 1, at: UnixMicros(self.clock), body });
         while self.log.wants().is_some() {
             let wanted = self.log.wants().expect("just seen");
             self.keeper.make(wanted, UnixMicros(self.clock)).expect("room");
@@ -197,9 +207,13 @@ fn step(run: &mut Run, model: &mut Model, random: &mut SplitMix64) {
                 (model.cursor, model.letters) = (0, Vec::new());
                 return;
             }
+            // A group that was sent back stays there, however far it had come.
+            let back = random.below(4) == 0;
+            let position = if back { Position(position.0 / 16 * 8) } else { position };
+            let cursor = Cursor { position, ..cursor };
             let count = CursorBody { stream: 5, group: b"g", cursor }.write(&mut body).expect("room");
-            run.append(Kind::Cursor, 0, &body[..count]);
-            model.cursor = position.0;
+            run.append_record(|record| if back { record.setting() } else { record }, Kind::Cursor, 0, &body[..count]);
+            model.cursor = if back { position.0 } else { model.cursor.max(position.0) };
         }
         10 => {
             let event = Event { dev_eui, payload: b"dead", ..Event::new(EventKind::Uplink, UnixMicros(run.clock)) };

@@ -285,6 +285,33 @@ fn a_session_that_comes_before_the_plan_is_fed_once_it_is_there() {
     assert_eq!(world.drops(late, Drop::FeedsFull), 0);
 }
 
+/// A group that was sent back is kept there, and not where it had come to; with or without a session.
+#[test]
+fn where_a_group_was_sent_is_kept() {
+    let mut world = World::new(&journaled(1));
+    world.load(&[durable(|_| ())]);
+    reports(&mut world, 3);
+    let consumer = world.consumer_of(0, TARGET);
+    world.turns(4);
+    say(&mut world, 0, consumer, r#"{"AckThrough":3}"#);
+    world.pass(Duration::from_millis(300));
+    world.driver(0).end(consumer, driver::End::Finished);
+    world.turns(4);
+    let cursors = |world: &mut World| {
+        let records = super::journaled::records(world, 0);
+        let cursors = records.iter().filter(|(kind, _)| *kind == journal::Kind::Cursor);
+        let position = |body: &[u8]| journal::CursorBody::parse(body).expect("a cursor").cursor.position;
+        cursors.map(|(_, body)| position(body)).collect::<Vec<_>>()
+    };
+    let before = cursors(&mut world);
+    assert!(before.last() > Some(&Position::new(1, 0, 0)), "{before:?}");
+    let group = Group::default();
+    world.mailboxes[0].to.push(ToShard::Seek { stream: 5, group, from: From::Earliest }).expect("room");
+    world.pass(Duration::from_millis(300));
+    let after = cursors(&mut world);
+    assert_eq!((after.len(), after.last()), (before.len() + 1, Some(&Position::ZERO)));
+}
+
 /// Asks every shard to forget a group. Returns what the first of them says once it does.
 fn remove(world: &mut World, group: &str) -> Vec<Result<bool, GroupRefused>> {
     world.heard.clear();

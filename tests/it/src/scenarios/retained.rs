@@ -140,6 +140,26 @@ fn a_group_that_was_removed_stays_removed() {
     drop(take(&world, "gone", &["00", "01", "02", "03"]));
 }
 
+#[test]
+fn a_group_that_was_sent_back_is_there_after_a_kill() {
+    let mut world = World::start();
+    let (mut gateway, mut device) = (world.gateway(1), world.abp(1));
+    let stream = durable(&world);
+    accepted(&mut gateway, &mut device, 0..3);
+    let mut socket = world.open(&stream);
+    assert_eq!(payloads(&mut socket, 3), ["00", "01", "02"]);
+    socket.send(&json!({ "AckThrough": 3 }));
+    std::thread::sleep(Duration::from_millis(500));
+    drop(socket);
+    let seek = format!("{}/groups/default/seek", stream.path);
+    assert_eq!(world.api.send("POST", &seek, &[], Some(r#"{"to":"earliest"}"#)).status, 204);
+    std::thread::sleep(Duration::from_millis(500));
+    world.system.kill_dataplane();
+    world.system.start_dataplane();
+    assert!(gateway.open());
+    assert_eq!(payloads(&mut world.open(&stream), 3), ["00", "01", "02"]);
+}
+
 /// What was accepted is in the journal that is left, whole, and comes out of it as history has it.
 #[test]
 fn a_journal_is_read_when_its_dataplane_is_gone() {
