@@ -15,7 +15,8 @@ use base::{Eui64, UnixMicros};
 use event::Event;
 use files::Files;
 use journal::{
-    CURSOR_BYTES_MAX, CursorBody, Kind, LANE_COUNT, Part, Position, RECORD_BYTES_MAX, Record, Scan, SegmentInfo, Step,
+    ALIGN_BYTES, CURSOR_BYTES_MAX, CursorBody, Kind, LANE_COUNT, Part, Position, RECORD_BYTES_MAX, Record, Scan,
+    SegmentInfo, Step,
 };
 use session::body::{BODY_BYTES_MAX, UplinkBody};
 use session::{Advance, DeviceState, KeptDownlink, SessionRecord};
@@ -254,6 +255,12 @@ impl<F: Files> Keeper<F> {
                 let count = fill(&self.files, &file, at + have as u64, &mut buffer[have..])?;
                 buffer.truncate(have + count);
             }
+            if begin == buffer.len() {
+                // The file ends before its section does.
+                lost += 1;
+                self.damages.borrow_mut().note(&file, at, end);
+                break;
+            }
             match Record::parse(place(at), &buffer[begin..]) {
                 Ok((record, count)) => {
                     each(&record);
@@ -265,9 +272,12 @@ impl<F: Files> Keeper<F> {
                     lost += 1;
                     let damaged_from = at;
                     loop {
-                        begin += 8;
-                        at += 8;
-                        if at >= end || begin >= buffer.len() || Record::parse(place(at), &buffer[begin..]).is_ok() {
+                        let count = (buffer.len() - begin).min(ALIGN_BYTES);
+                        begin += count;
+                        at += count as u64;
+                        // One that goes on behind the buffer is looked at once more of it is there.
+                        let whole = buffer.len() - begin >= RECORD_BYTES_MAX.min((end - at) as usize);
+                        if begin == buffer.len() || !whole || Record::parse(place(at), &buffer[begin..]).is_ok() {
                             break;
                         }
                     }

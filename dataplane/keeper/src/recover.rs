@@ -59,6 +59,10 @@ impl<F: Files> Keeper<F> {
         } else {
             Manifest::default()
         };
+        let checkpoint = checkpoint::name(manifest.generation);
+        if manifest.generation > 0 && !names.contains(&checkpoint) {
+            return Err(Fault::Damaged { name: checkpoint });
+        }
         let mut keeper = Self {
             files,
             limits,
