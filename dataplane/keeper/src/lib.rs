@@ -68,7 +68,8 @@ pub enum Fault {
         /// Its version.
         version: u16,
     },
-    /// The manifest cannot be read. Without it checkpoints are of no use, and what they alone say would be lost.
+    /// The manifest cannot be read, or the checkpoint that it names is not there. Without it checkpoints are of no use, and
+    /// what they alone say would be lost.
     Damaged {
         /// Which file.
         name: String,
@@ -95,7 +96,8 @@ impl core::fmt::Display for Fault {
             Self::Damaged { name } => {
                 write!(
                     out,
-                    "{name} is damaged: put it back from a copy, or remove it and lose what only checkpoints say"
+                    "{name} is damaged or missing: put it back from a copy, or remove the manifest and lose what only \
+                     checkpoints say"
                 )
             }
             Self::EpochsUsedUp => out.write_str("the journal has seen 65535 starts: move it away once it is read"),

@@ -57,6 +57,10 @@ impl<F: Files> Keeper<F> {
         let mut counts = Counts::default();
         let names = files.list()?;
         let manifest = manifest::read(&files, &names)?;
+        let named = checkpoint::name(manifest.generation);
+        if manifest.generation > 0 && !names.contains(&named) {
+            return Err(Fault::Damaged { name: named });
+        }
         let generations = names.iter().filter_map(|name| checkpoint::generation_of(name));
         let mut keeper = Self {
             files,

@@ -87,9 +87,10 @@ impl Section {
         let count = fill(files, &self.file, self.at + have as u64, &mut self.buffer[have..])?;
         self.buffer.truncate(have + count);
         if count < want {
-            // The file is shorter than it was.
-            self.end = self.at + (have + count) as u64;
-            self.lost += 1;
+            // The file ends before its section does.
+            let end = self.at + (have + count) as u64;
+            self.stretches.push((end, self.end));
+            (self.end, self.lost) = (end, self.lost + 1);
         }
         Ok(())
     }

@@ -146,7 +146,7 @@ impl Consumer {
     /// From here on it reads at once and acknowledges everything, what it has left open so far as well. Where it had
     /// vanished from, somebody notices by now.
     pub fn settle(&mut self, network: &mut Network, random: &mut SplitMix64) {
-        self.temper = Temper::Prompt;
+        (self.temper, self.leave_at) = (Temper::Prompt, Monotonic::NEVER);
         self.vanished.iter().for_each(|stream| network.abort(*stream));
         if self.numbered > 0 {
             self.say(&format!(r#"{{"AckThrough":{}}}"#, self.numbered), random);

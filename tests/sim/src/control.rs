@@ -7,7 +7,7 @@ use crate::disk::SharedDisk;
 use crate::folder::Folder;
 use crate::watch::Counted;
 use crate::witness::Place;
-use base::{Eui64, UnixMicros};
+use base::{Eui64, Monotonic, UnixMicros};
 use contract::v1;
 use driver::steering::slot_of;
 use files::Files as _;
@@ -16,16 +16,21 @@ use keeper::{Fault, Keeper, Query, Recovered, Retention, Stretch};
 use plan::{Config, Delivery, Plan, Upsert};
 use session::{DeviceState, lane_of_eui};
 use shard::{
-    FromShard, Group, Load, Mailbox, Report, ToShard, Trouble, What, descriptors, shard_of_lane, shard_of_slot,
+    ConnectionAnswer, FromShard, Group, Load, Mailbox, Report, ToShard, Trouble, What, descriptors, shard_of_lane,
+    shard_of_slot,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Messages that a mailbox holds, each way. Few, so that it is sometimes full.
 const MAILBOX_CAPACITY: usize = 64;
 
 /// A checkpoint is made beyond this; small, so that there are some.
 const CHECKPOINT_BYTES: u64 = 512 << 10;
+
+/// Between two attempts at what could not be made.
+const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A disk that fails now and then is asked this often.
 const RECOVERIES_MAX: usize = 1000;
@@ -48,6 +53,7 @@ pub struct Control {
     keeper: Option<Keeper<Folder>>,
     /// Segments that could not be made yet.
     wanted: Vec<(usize, Wanted)>,
+    retry_at: Monotonic,
     mailboxes: Vec<Mailbox>,
     backlog: Vec<VecDeque<ToShard>>,
     acknowledged: Vec<u64>,
@@ -77,6 +83,8 @@ pub struct Control {
     spare: Vec<Report>,
     /// Reports that count for [`Control::counters`] are awaited.
     is_final: bool,
+    /// Connections of streams, as shards have answered.
+    pub connections: Vec<ConnectionAnswer>,
     /// Checkpoints that were made.
     pub checkpoints: u64,
     /// Segments that were removed.
@@ -99,6 +107,7 @@ impl Control {
             is_away: false,
             keeper: None,
             wanted: Vec::new(),
+            retry_at: Monotonic(0),
             mailboxes: Vec::new(),
             backlog: Vec::new(),
             acknowledged: Vec::new(),
@@ -116,6 +125,7 @@ impl Control {
             counted: Counted::default(),
             spare: Vec::new(),
             is_final: false,
+            connections: Vec::new(),
             checkpoints: 0,
             removed: 0,
         }
@@ -188,6 +198,14 @@ impl Control {
         self.scrape();
     }
 
+    /// Asks every shard for the connections of these streams.
+    pub fn ask_connections(&mut self, streams: &[u32]) {
+        for backlog in &mut self.backlog {
+            let query = shard::Query::new(1, Vec::new(), Vec::new(), streams.to_vec());
+            backlog.push_back(ToShard::Query(Box::new(query)));
+        }
+    }
+
     /// The same in passing, to see that nothing goes back.
     pub fn scrape(&mut self) {
         for backlog in &mut self.backlog {
@@ -225,9 +243,12 @@ impl Control {
     }
 
     /// Does a moment's work. Returns the shards to be woken.
-    pub fn step(&mut self, unix: UnixMicros) -> Vec<usize> {
-        for (shard, wanted) in std::mem::take(&mut self.wanted) {
-            self.make(shard, wanted);
+    pub fn step(&mut self, now: Monotonic, unix: UnixMicros) -> Vec<usize> {
+        if self.retry_at <= now {
+            self.retry_at = now.after(RETRY_INTERVAL);
+            for (shard, wanted) in std::mem::take(&mut self.wanted) {
+                self.make(shard, wanted);
+            }
         }
         let mut woken = Vec::new();
         for shard in 0..self.mailboxes.len() {
@@ -295,11 +316,11 @@ impl Control {
             },
             FromShard::UpsertFull(upsert) => panic!("the tables are large enough, also for {upsert:?}"),
             FromShard::Stopped => self.stopped[shard] = true,
+            FromShard::Queried(query) => self.connections.extend(query.connection_answers),
             FromShard::CatalogRetired(_)
             | FromShard::CursorsTaken(_)
             | FromShard::Restored(_)
             | FromShard::Retired(_)
-            | FromShard::Queried(_)
             | FromShard::Commanded(_)
             | FromShard::Flushed { .. }
             | FromShard::GroupRemoved { .. }
@@ -420,12 +441,12 @@ impl Control {
         // Whoever mends a disk makes it writable first.
         self.disk.borrow_mut().read_only = false;
         // It is told again if this fails.
-        let _removed = self.folder.remove(name).and_then(|()| self.folder.sync_directory());
+        let _removed = self.folder.remove("manifest").and_then(|()| self.folder.sync_directory());
     }
 
-    /// Every uplink that the journal has, read as the next life would.
+    /// Every uplink that the journal has, read as the next life would: device, session, FCntUp.
     #[must_use]
-    pub fn journaled(&mut self) -> BTreeSet<(Eui64, u32)> {
+    pub fn journaled(&mut self) -> BTreeSet<(Eui64, u32, u32)> {
         let _found = self.recover().expect("nothing ends the node any more");
         let all =
             Query { from: UnixMicros(0), to: UnixMicros(0), device: None, after: Position::ZERO, limit: usize::MAX };
@@ -437,7 +458,7 @@ impl Control {
                 &query,
                 |event| event.kind == event::Kind::Uplink,
                 |_, event| {
-                    uplinks.insert((event.dev_eui, event.fcnt));
+                    uplinks.insert((event.dev_eui, event.session, event.fcnt));
                     true
                 },
             ) {

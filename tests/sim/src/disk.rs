@@ -99,6 +99,8 @@ pub struct Disk {
     pub capacity_bytes: u64,
     /// Nothing may be written; may be changed at any time.
     pub read_only: bool,
+    /// Who asks for the free room is told of more than there is: others write, too. May be changed at any time.
+    pub is_contended: bool,
     inodes: Vec<Inode>,
     names: BTreeMap<String, usize>,
     stored_names: BTreeMap<String, usize>,
@@ -128,6 +130,7 @@ impl Disk {
             faults,
             capacity_bytes,
             read_only: false,
+            is_contended: false,
             inodes: Vec::new(),
             names: BTreeMap::new(),
             stored_names: BTreeMap::new(),

@@ -59,7 +59,7 @@ impl Faults {
             datagram_duplicate: up_to(200),
             delay_min: Duration::from_micros(20 + up_to(1000)),
             delay_max: Duration::from_micros(1100 + up_to(40_000)),
-            inbox_count: 16 + up_to(4096) as usize,
+            inbox_count: 1 + up_to(4096) as usize / 64,
             segment_bytes_max: 1 + up_to(3000) as usize,
             window_bytes: 2048 + up_to(256 * 1024) as usize,
             busy: up_to(300),

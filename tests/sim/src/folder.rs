@@ -86,7 +86,8 @@ impl Files for Folder {
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
-        Ok(self.disk.borrow().free_bytes())
+        let disk = self.disk.borrow();
+        Ok(if disk.is_contended { disk.capacity_bytes } else { disk.free_bytes() })
     }
 }
 

@@ -47,6 +47,8 @@ pub struct History {
     pub acknowledged: BTreeSet<(Eui64, u32)>,
     /// Uplinks that the journal has at the end.
     pub journaled: BTreeSet<(Eui64, u32)>,
+    /// How many these are, told apart by session as well.
+    pub journaled_count: u64,
     /// Downlinks by the consumer's own id.
     pub asked: BTreeMap<String, Asked>,
     /// Consumers, in the order of [`STREAMS`] and then the others.

@@ -4,14 +4,14 @@
 //! Looks only at what consumers were told, what devices sent and what was counted; knows nothing of how a shard works.
 //! A broken law panics with the seed and the message that broke it.
 
+mod counts;
 mod lies;
 pub(crate) mod messages;
 
-use crate::consumer::{Consumer, Temper};
+use crate::consumer::Consumer;
 use crate::history::History;
 use crate::story::STREAMS;
 use base::Eui64;
-use contract::v1::Copies;
 use messages::{text, told};
 use std::collections::BTreeSet;
 
@@ -34,7 +34,7 @@ pub fn hold(history: &History) {
     downlinks_are_as_asked(history, seed);
     what_was_accepted_is_delivered(history, seed);
     lies::hold(history);
-    losses_are_counted(history, seed);
+    counts::hold(history);
     bounds_hold(history, seed);
     wakes_are_not_lost(history, seed);
     the_end_is_clean(history, seed);
@@ -79,76 +79,6 @@ fn downlinks_are_as_asked(history: &History, seed: u64) {
         let known = history.asked.values().any(|asked| asked.dev_eui == *dev_eui && asked.payload == *payload);
         assert!(known, "seed {seed}: nobody asked for {payload:02X?} to {dev_eui}");
     }
-}
-
-/// What did not arrive is explained by the network's tally or by a counter; in calm weather nothing is missing.
-fn losses_are_counted(history: &History, seed: u64) {
-    let control = &history.control;
-    let done = |label| control.counter("shard_done", label);
-    assert_eq!(control.counter("shard_drops", "hop_malformed"), 0, "seed {seed}: shards understand each other");
-    assert_eq!(control.counter("shard_drops", "gateway_foreign"), 0, "seed {seed}: the steering holds");
-    if history.story.has_ends() {
-        // The counters of earlier lives are gone with them.
-        return;
-    }
-    let tally = history.tally;
-    let uplinks = control.counter("lorawan_done", "uplinks");
-    let sent: u64 = history.sent.values().map(|sent| sent.len() as u64).sum();
-    assert!(uplinks <= sent, "seed {seed}: {uplinks} uplinks of {sent} sent");
-    let rxpk = done("rxpk_received");
-    let refused = control.family("rxpk_refusals")
-        + control.family("gateway_refusals")
-        + control.family("semtech_udp_malformed")
-        + control.counter("shard_drops", "hop_heard")
-        + control.counter("shard_drops", "rxpk_crc_bad")
-        + control.counter("shard_drops", "rxpk_crc_absent");
-    let frames = control.counter("lorawan_done", "frames");
-    assert!(
-        frames <= rxpk && rxpk <= frames + refused,
-        "seed {seed}: {rxpk} rxpk became {frames} frames, {refused} refused"
-    );
-    // Forwarded by gateways, and not arrived: lost, or in one of the datagrams that were.
-    let lost = tally.lost + tally.overrun + tally.unheard;
-    if lost == 0 && refused == 0 {
-        assert!(rxpk >= history.forwarded, "seed {seed}: {rxpk} of {} forwarded, nothing lost", history.forwarded);
-    }
-    for (stream, consumer) in STREAMS.iter().zip(&history.consumers).filter(|(stream, _)| stream.kept) {
-        assert_eq!(consumer.temper, Temper::Prompt);
-        let whole = matches!(stream.copies, Copies::First | Copies::Best);
-        if !whole {
-            continue;
-        }
-        let arrived = consumer.received.iter().filter(|received| told(&received.message).is_some()).count() as u64;
-        let missed: u64 = consumer.received.iter().filter_map(|received| received.message["Count"].as_u64()).sum();
-        let dropped = control.counter("shard_drops", "hop_event")
-            + control.counter("shard_drops", "hop_presence")
-            + control.counter("shard_drops", "queue_full")
-            + control.counter("shard_drops", "pool_exhausted")
-            + control.counter("lorawan_drops", "window_full");
-        let who = format!("seed {seed}, {} stream", stream.token);
-        assert!(arrived <= uplinks, "{who}: {arrived} of {uplinks}");
-        if consumer.connections == 1 && history.ready {
-            assert!(
-                arrived + dropped + missed >= uplinks,
-                "{who}: {arrived} arrived, {dropped} dropped, {missed} missed, of {uplinks}"
-            );
-        }
-    }
-    if history.story.is_calm() {
-        let joined = control.counter("lorawan_done", "joins");
-        assert!(joined > 0 || history.story.devices < 2, "seed {seed}: devices join");
-        let prompt: Vec<_> = (STREAMS.iter().zip(&history.consumers))
-            .map(|(stream, consumer)| (stream.token, consumer.connections, consumer.received.len()))
-            .collect();
-        assert!(uplinks > 0 && arrived_everywhere(history), "seed {seed}: {uplinks} uplinks, {prompt:?}, {tally:?}");
-    }
-}
-
-/// In calm weather every prompt consumer of a kept stream heard something.
-fn arrived_everywhere(history: &History) -> bool {
-    STREAMS.iter().zip(&history.consumers).filter(|(stream, _)| stream.kept).all(|(_, consumer)| {
-        consumer.connections == 1 && consumer.received.iter().any(|received| told(&received.message).is_some())
-    })
 }
 
 fn bounds_hold(history: &History, seed: u64) {

@@ -163,6 +163,9 @@ pub(crate) fn stream(index: usize) -> v1::Stream {
         ping_interval_s: 5,
         delivery: if token == DURABLE { v1::Delivery::Durable.into() } else { v1::Delivery::Live.into() },
         in_flight_max: if token == DURABLE { 16 } else { 0 },
+        // Who refuses twice, as liars do, has made a dead letter.
+        attempts_max: if token == DURABLE { 2 } else { 0 },
+        retry_s: (token == DURABLE).then_some(1),
         when_full: if token == "tenant" { v1::WhenFull::Disconnect.into() } else { v1::WhenFull::DropNewest.into() },
         ..v1::Stream::default()
     }

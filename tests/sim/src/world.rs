@@ -39,6 +39,9 @@ pub(crate) const EU868: u32 = 1;
 /// More than any story fills, unless it is to be filled.
 pub(crate) const DISK_BYTES: u64 = 256 << 20;
 
+/// Between two looks at the counters.
+const SCRAPE_INTERVAL: Duration = Duration::from_secs(4);
+
 /// A story being told.
 struct World {
     story: Story,
@@ -57,6 +60,7 @@ struct World {
     told: Vec<v1::Device>,
     control_due: Monotonic,
     downlink_due: Monotonic,
+    scrape_due: Monotonic,
     /// What will befall it, and when; the second number keeps the order of equal times.
     agenda: BTreeMap<(Monotonic, usize), Happening>,
     /// Streams, and devices, that are not as they were at first.
@@ -117,6 +121,7 @@ impl World {
             told: Vec::new(),
             control_due: now,
             downlink_due: Monotonic::NEVER,
+            scrape_due: now,
             agenda: BTreeMap::new(),
             changed: [false; STREAMS.len()],
             disabled: None,
@@ -191,12 +196,16 @@ impl World {
         self.step_consumers(now);
         if self.control_due <= now {
             let unix = self.network.borrow().unix();
-            let woken = self.control.step(unix);
+            let woken = self.control.step(now, unix);
             woken.into_iter().for_each(|shard| self.network.borrow_mut().poke(shard));
             self.control_due = now.after(Duration::from_micros(500 + self.random.below(4000)));
             let held = self.network.borrow().held_bytes();
             self.held_bytes_max = self.held_bytes_max.max(held);
             self.watch.held(held);
+            if self.scrape_due <= now && !self.silent {
+                self.scrape_due = now.after(SCRAPE_INTERVAL);
+                self.control.scrape();
+            }
             if self.disk.borrow().has_ended() {
                 self.end_at_operation();
             }
@@ -278,6 +287,7 @@ impl World {
         self.run(self.now().after(Duration::from_secs(8)));
         assert!(self.control.in_force(), "seed {}: everything configured is in force on every shard", self.story.seed);
         self.control.ask_reports();
+        self.control.ask_connections(&(1..=STREAMS.len() as u32).collect::<Vec<_>>());
         self.run(self.now().after(Duration::from_secs(1)));
         assert_eq!(self.control.reports, self.story.shards, "every shard reports");
         self.consumers.iter_mut().for_each(Consumer::stay_away);
@@ -286,7 +296,9 @@ impl World {
     }
 
     fn into_history(mut self) -> History {
-        let journaled = self.control.journaled();
+        let sessions = self.control.journaled();
+        let journaled_count = sessions.len() as u64;
+        let journaled = sessions.into_iter().map(|(dev_eui, _, fcnt)| (dev_eui, fcnt)).collect();
         let network = self.network.borrow();
         let disk = self.disk.borrow();
         History {
@@ -294,6 +306,7 @@ impl World {
             sent: self.sent,
             heard: self.heard,
             acknowledged: self.acknowledged,
+            journaled_count,
             journaled,
             asked: self.asked,
             consumers: self.consumers,

@@ -112,11 +112,15 @@ impl World {
                 let left = self.random.below(4) * (50 << 10);
                 let mut disk = self.disk.borrow_mut();
                 disk.capacity_bytes = disk.used_bytes() + left;
+                disk.is_contended = self.random.below(2) == 0;
                 drop(disk);
                 let at = now.after(self.millis(100, 8000));
                 self.put(at, Happening::DiskEmpties);
             }
-            Happening::DiskEmpties => self.disk.borrow_mut().capacity_bytes = DISK_BYTES,
+            Happening::DiskEmpties => {
+                let mut disk = self.disk.borrow_mut();
+                (disk.capacity_bytes, disk.is_contended) = (DISK_BYTES, false);
+            }
             Happening::DiskFreezes => {
                 self.disk.borrow_mut().read_only = true;
                 let at = now.after(self.millis(50, 4000));
@@ -166,7 +170,7 @@ impl World {
     pub(super) fn settle_troubles(&mut self) {
         self.agenda.clear();
         let mut disk = self.disk.borrow_mut();
-        (disk.capacity_bytes, disk.read_only) = (DISK_BYTES, false);
+        (disk.capacity_bytes, disk.read_only, disk.is_contended) = (DISK_BYTES, false, false);
         disk.begin_anew();
         drop(disk);
         if core::mem::take(&mut self.control.is_away) {
