@@ -538,7 +538,10 @@ impl Control {
             }
             FromShard::MakeSegment(wanted) => self.keeper.ask(Ask::Make(source, wanted)),
             FromShard::Sealed(info) => self.keeper.ask(Ask::Sealed(info)),
-            FromShard::CatalogRetired(_) | FromShard::CursorsTaken(_) | FromShard::Restored(_) => {}
+            FromShard::CatalogRetired(_)
+            | FromShard::CursorsTaken(_)
+            | FromShard::SessionsTaken(_)
+            | FromShard::Restored(_) => {}
             FromShard::Happened(happened) => self.tell(answers::happened(&happened)),
             FromShard::Stopped => self.stopped[source] = true,
         }

@@ -234,6 +234,7 @@ impl Control {
             FromShard::Stopped => self.stopped[shard] = true,
             FromShard::CatalogRetired(_)
             | FromShard::CursorsTaken(_)
+            | FromShard::SessionsTaken(_)
             | FromShard::Restored(_)
             | FromShard::Retired(_)
             | FromShard::Queried(_)
@@ -253,7 +254,7 @@ impl Control {
             // Whichever shard the device lives in takes it; the others do not know the device.
             for backlog in &mut self.backlog {
                 if let Some(record) = &state.record {
-                    backlog.push_back(ToShard::Restore(record.clone()));
+                    backlog.push_back(ToShard::Restore(vec![record.clone()]));
                 }
                 let queue = state.queue.iter().cloned();
                 queue.for_each(|downlink| backlog.push_back(ToShard::RestoreDownlink(downlink.into())));
