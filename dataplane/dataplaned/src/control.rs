@@ -561,7 +561,10 @@ impl Control {
             FromShard::Damaged { name, from, until } => {
                 tracing::error!(segment = %name, from, until, "a part of the journal is damaged and was passed over");
             }
-            FromShard::CatalogRetired(_) | FromShard::CursorsTaken(_) | FromShard::Restored(_) => {}
+            FromShard::CatalogRetired(_)
+            | FromShard::CursorsTaken(_)
+            | FromShard::SessionsTaken(_)
+            | FromShard::Restored(_) => {}
             FromShard::Happened(happened) => self.tell(answers::happened(&happened)),
             FromShard::Stopped => self.stopped[source] = true,
         }

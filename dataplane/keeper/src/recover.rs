@@ -21,6 +21,9 @@ use std::panic::resume_unwind;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+/// Devices that threads that read side by side give at once.
+const BATCH_COUNT: usize = 64;
+
 /// What was found.
 #[derive(Debug)]
 pub struct Recovered {
@@ -169,7 +172,8 @@ impl<F: Files> Keeper<F> {
         Ok(())
     }
 
-    /// Calls `each` with the state of every device, by as many threads as are asked for: each reads one lane at a time.
+    /// Calls `each` with the states of all devices, some at a time, by as many threads as are asked for: each reads one lane
+    /// after the other.
     ///
     /// # Errors
     /// The host's; some devices were given then.
@@ -177,7 +181,7 @@ impl<F: Files> Keeper<F> {
         &self,
         recovered: &mut Recovered,
         thread_count: usize,
-        each: &(dyn Fn(DeviceState) + Sync),
+        each: &(dyn Fn(Vec<DeviceState>) + Sync),
     ) -> Result<(), Fault>
     where
         F: Sync,
@@ -188,7 +192,14 @@ impl<F: Files> Keeper<F> {
         let read = || {
             let mut lost = 0;
             while let Some((lane, deltas)) = next() {
-                lost += self.read_lane(lane, deltas, each)?;
+                let mut batch = Vec::with_capacity(BATCH_COUNT);
+                lost += self.read_lane(lane, deltas, |state| {
+                    batch.push(state);
+                    if batch.len() == BATCH_COUNT {
+                        each(std::mem::replace(&mut batch, Vec::with_capacity(BATCH_COUNT)));
+                    }
+                })?;
+                each(batch);
             }
             Ok(lost)
         };

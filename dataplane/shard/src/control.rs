@@ -46,8 +46,8 @@ pub enum ToShard {
     Load(Box<Load>),
     /// A device or gateway changes. Given to every shard that it concerns.
     Upsert(Upsert),
-    /// A session from storage, before serving.
-    Restore(SessionRecord),
+    /// Sessions from storage, before serving. They come back as [`FromShard::SessionsTaken`].
+    Restore(Vec<SessionRecord>),
     /// A waiting downlink from storage, before serving: a [`session::KeptDownlink`]'s bytes.
     RestoreDownlink(Box<[u8]>),
     /// Segments as the keeper knows them from here on. The former word comes back as [`FromShard::CatalogRetired`].
@@ -175,6 +175,8 @@ pub enum FromShard {
     CatalogRetired(Box<Catalog>),
     /// To be freed.
     CursorsTaken(Box<Vec<(u32, Group, Cursors)>>),
+    /// To be freed.
+    SessionsTaken(Vec<SessionRecord>),
     /// To be freed.
     Restored(Box<[u8]>),
     /// To be shown to people.

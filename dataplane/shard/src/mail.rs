@@ -53,7 +53,10 @@ impl<D: Driver> Shard<D> {
             ToShard::Load(load) => self.put_in_force(load, now),
             ToShard::Upsert(upsert) => self.upsert(upsert, now),
             // A record of a device that is gone, or has other keys by now, is of no use.
-            ToShard::Restore(record) => drop(self.network.restore(&record)),
+            ToShard::Restore(records) => {
+                let _restored = self.network.restore_all(&records);
+                self.mailbox.push(FromShard::SessionsTaken(records));
+            }
             ToShard::RestoreDownlink(bytes) => {
                 let kept = session::KeptDownlink::parse(&bytes)
                     .is_some_and(|kept| self.network.restore_downlink(&kept, now.monotonic, now.unix));

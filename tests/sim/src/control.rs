@@ -319,6 +319,7 @@ impl Control {
             FromShard::Queried(query) => self.connections.extend(query.connection_answers),
             FromShard::CatalogRetired(_)
             | FromShard::CursorsTaken(_)
+            | FromShard::SessionsTaken(_)
             | FromShard::Restored(_)
             | FromShard::Retired(_)
             | FromShard::Commanded(_)
@@ -339,7 +340,7 @@ impl Control {
             // Whichever shard the device lives in takes it; the others do not know the device.
             for backlog in &mut self.backlog {
                 if let Some(record) = &state.record {
-                    backlog.push_back(ToShard::Restore(record.clone()));
+                    backlog.push_back(ToShard::Restore(vec![record.clone()]));
                 }
                 let queue = state.queue.iter().cloned();
                 queue.for_each(|downlink| backlog.push_back(ToShard::RestoreDownlink(downlink.into())));

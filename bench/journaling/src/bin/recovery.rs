@@ -7,7 +7,7 @@
 //! downlink in the tables is compared with what it should be, by a hash.
 //!
 //! ```text
-//!   readers (2): lanes of the checkpoint and of the tail ──▶ mailbox of a shard (4096) ──▶ shards (2): session::Network
+//!   readers (2): lanes of the checkpoint and of the tail ──▶ mailbox of a shard ──▶ shards (2): session::Network
 //! ```
 
 #![allow(clippy::print_stdout, reason = "a command line speaks on standard output")]
@@ -35,8 +35,8 @@ const SESSION_COUNT: u64 = 10_000_000;
 const SHARD_COUNT: usize = 2;
 const READER_COUNT: usize = 2;
 
-/// As a shard has it.
-const MAILBOX_COUNT: usize = 4096;
+/// As many as the dataplane's readers leave in one.
+const MAILBOX_COUNT: usize = 64;
 
 /// As the dataplane has them, or small, so that a small journal has several.
 const fn segment_bytes(count: u64) -> u64 {
@@ -385,9 +385,8 @@ fn write(dir: &Path, count: u64) {
 // Reading.
 
 /// What a mailbox carries.
-#[expect(clippy::large_enum_variant, reason = "as the mailboxes of shards do: nearly all of it is sessions")]
 enum Mail {
-    Session(SessionRecord),
+    Sessions(Vec<SessionRecord>),
     Downlink(Box<[u8]>),
 }
 
@@ -441,7 +440,7 @@ fn read(dir: &Path, count: u64) -> Result {
             let shard = thread::Builder::new().name("shard".into());
             shard.spawn_scoped(scope, move || take(network, mailbox, over)).expect("a thread");
         }
-        keeper.recover_lanes(&mut recovered, READER_COUNT, &|state| give(&mailboxes, state)).expect("readable");
+        keeper.recover_lanes(&mut recovered, READER_COUNT, &|states| give(&mailboxes, states)).expect("readable");
         over.store(true, Ordering::Release);
     });
     let lanes = start.elapsed() - tail;
@@ -471,21 +470,29 @@ fn forget(dir: &Path) {
     }
 }
 
-fn give(mailboxes: &[ArrayQueue<Mail>], state: DeviceState) {
-    let Some(record) = state.record else { return };
-    let lane = match record.session {
-        Some(session) if record.root == 0 => lane_of_addr(session.dev_addr),
-        _ => lane_of_eui(record.dev_eui),
-    };
-    let push = |mail| {
+fn give(mailboxes: &[ArrayQueue<Mail>], states: Vec<DeviceState>) {
+    let mut sessions: Vec<Vec<SessionRecord>> = (0..SHARD_COUNT).map(|_| Vec::with_capacity(states.len())).collect();
+    let mut downlinks = Vec::new();
+    for state in states {
+        let Some(record) = state.record else { continue };
+        let lane = match record.session {
+            Some(session) if record.root == 0 => lane_of_addr(session.dev_addr),
+            _ => lane_of_eui(record.dev_eui),
+        };
+        sessions[shard_of(lane)].push(record);
+        downlinks.extend(state.queue.into_iter().map(|downlink| (shard_of(lane), downlink)));
+    }
+    let push = |target: usize, mail| {
         let mut mail = mail;
-        while let Err(back) = mailboxes[shard_of(lane)].push(mail) {
+        while let Err(back) = mailboxes[target].push(mail) {
             mail = back;
-            thread::sleep(Duration::from_micros(100));
+            thread::sleep(Duration::from_micros(200));
         }
     };
-    push(Mail::Session(record));
-    state.queue.into_iter().for_each(|downlink| push(Mail::Downlink(downlink.into())));
+    for (target, sessions) in sessions.into_iter().enumerate().filter(|(_, sessions)| !sessions.is_empty()) {
+        push(target, Mail::Sessions(sessions));
+    }
+    downlinks.into_iter().for_each(|(target, downlink)| push(target, Mail::Downlink(downlink.into())));
 }
 
 fn take(network: &mut Network, mailbox: &ArrayQueue<Mail>, over: &AtomicBool) {
@@ -494,7 +501,9 @@ fn take(network: &mut Network, mailbox: &ArrayQueue<Mail>, over: &AtomicBool) {
         let over = over.load(Ordering::Acquire);
         while let Some(mail) = mailbox.pop() {
             match mail {
-                Mail::Session(record) => network.restore(&record).expect("a device with these keys"),
+                Mail::Sessions(records) => {
+                    assert_eq!(network.restore_all(&records), records.len(), "devices with these keys");
+                }
                 Mail::Downlink(bytes) => {
                     let downlink = KeptDownlink::parse(&bytes).expect("whole");
                     assert!(network.restore_downlink(&downlink, Monotonic(0), NOW), "room");

@@ -9,7 +9,7 @@ use contract::v1;
 use files::Directory;
 use journal::{Catalog, Cursors, LANE_COUNT};
 use keeper::{Fault, Keeper, Recovered};
-use session::{DeviceState, KeptDownlink, lane_of_addr, lane_of_eui};
+use session::{DeviceState, KeptDownlink, Lane, SessionRecord, lane_of_addr, lane_of_eui};
 use shard::{From, Group, NotFound, ToShard};
 use std::fmt;
 use std::panic::resume_unwind;
@@ -18,14 +18,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// How long a reader waits for room in a full mailbox. A shard takes some 4000 sessions in 2 ms.
-const FULL_SLEEP: Duration = Duration::from_micros(100);
+/// How long a reader waits when sessions are ahead of a shard. It takes a thousand of them in a millisecond.
+const FULL_SLEEP: Duration = Duration::from_micros(200);
+
+/// Messages that readers leave in a mailbox: each may carry a batch of sessions, which takes memory.
+const WAITING_COUNT_MAX: usize = 64;
 
 /// How often the control thread hears the shards while readers give them what was kept.
 const HEAR_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Gives the state of every device to its argument, from several threads at once, in no order.
-type Devices<'a> = dyn FnOnce(&(dyn Fn(DeviceState) + Sync)) -> Result<(), Fault> + Send + 'a;
+/// Takes the states of some devices.
+type Each<'a> = &'a (dyn Fn(Vec<DeviceState>) + Sync);
+
+/// Gives the states of all devices to its argument, from several threads at once, in no order.
+type Devices<'a> = dyn FnOnce(Each<'_>) -> Result<(), Fault> + Send + 'a;
 
 /// What an earlier run left.
 pub(crate) struct Kept<'a> {
@@ -62,7 +68,7 @@ impl<'a> Kept<'a> {
             .collect();
         let owed = globals.owed.values().cloned().collect();
         let catalog = keeper.catalog().clone();
-        let devices = move |each: &(dyn Fn(DeviceState) + Sync)| {
+        let devices = move |each: Each<'_>| {
             let thread_count = thread::available_parallelism().map_or(1, usize::from).min(usize::from(LANE_COUNT));
             keeper.recover_lanes(&mut recovered, thread_count, each)?;
             say(&recovered);
@@ -97,10 +103,8 @@ impl Control {
     ) -> Result<usize, Fault> {
         let seats = self.seats.clone();
         let count = AtomicUsize::new(0);
-        let each = |state| {
-            if give(&seats, state).is_some() {
-                count.fetch_add(1, Ordering::Relaxed);
-            }
+        let each = |states| {
+            count.fetch_add(give(&seats, states), Ordering::Relaxed);
         };
         thread::scope(|scope| {
             let reading = scope.spawn(|| devices(&each));
@@ -223,30 +227,55 @@ impl Control {
     }
 }
 
-/// Gives a device's state to the shard in which it lives. `None` if it is nobody's.
-fn give(seats: &[Seat], state: DeviceState) -> Option<()> {
-    let lane = match &state.record {
+/// Gives the states of devices to the shards in which they live. Says of how many.
+fn give(seats: &[Seat], states: Vec<DeviceState>) -> usize {
+    // Nearly always all of one lane, so of one shard.
+    let mut sessions: Vec<Vec<SessionRecord>> = vec![Vec::new(); seats.len()];
+    let mut downlinks = Vec::new();
+    let count_max = states.len();
+    let mut count = 0;
+    for state in states {
+        let Some(lane) = lane_of(&state) else { continue };
+        let target = shard::shard_of_lane(lane.0, seats.len());
+        count += 1;
+        if let Some(record) = state.record {
+            if sessions[target].is_empty() {
+                sessions[target] = Vec::with_capacity(count_max);
+            }
+            sessions[target].push(record);
+        }
+        downlinks.extend(state.queue.into_iter().map(|downlink| (target, downlink)));
+    }
+    for (seat, sessions) in seats.iter().zip(sessions).filter(|(_, sessions)| !sessions.is_empty()) {
+        post(seat, ToShard::Restore(sessions));
+    }
+    for (target, downlink) in downlinks {
+        post(&seats[target], ToShard::RestoreDownlink(downlink.into()));
+    }
+    count
+}
+
+/// Where a device lives. `None` if it is nobody's.
+fn lane_of(state: &DeviceState) -> Option<Lane> {
+    Some(match &state.record {
         Some(record) => match record.session {
             Some(session) if record.root == 0 => lane_of_addr(session.dev_addr),
             _ => lane_of_eui(record.dev_eui),
         },
         None => lane_of_eui(KeptDownlink::parse(state.queue.first()?)?.dev_eui),
-    };
-    let seat = &seats[shard::shard_of_lane(lane.0, seats.len())];
-    if let Some(record) = state.record {
-        post(seat, ToShard::Restore(record));
-    }
-    for downlink in state.queue {
-        post(seat, ToShard::RestoreDownlink(downlink.into()));
-    }
-    Some(())
+    })
 }
 
 /// Puts a message into a shard's mailbox, as soon as there is room. Shards do not stop before serving.
 fn post(seat: &Seat, message: ToShard) {
     let mut message = message;
-    while let Err(back) = seat.mailbox.to.push(message) {
-        message = back;
+    loop {
+        if seat.mailbox.to.len() < WAITING_COUNT_MAX {
+            match seat.mailbox.to.push(message) {
+                Ok(()) => break,
+                Err(back) => message = back,
+            }
+        }
         seat.waker.wake();
         thread::sleep(FULL_SLEEP);
     }

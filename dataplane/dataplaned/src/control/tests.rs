@@ -224,8 +224,8 @@ fn a_restart_takes_frames_last() {
     network.upsert(&spec, &mut Deaf, base::UnixMicros(1)).expect("room");
     let records: Vec<_> = network.records().collect();
     assert_eq!(records.len(), 1);
-    let devices = |each: &(dyn Fn(DeviceState) + Sync)| {
-        records.into_iter().for_each(|record| each(DeviceState { record: Some(record), queue: Vec::new() }));
+    let devices = |each: &(dyn Fn(Vec<DeviceState>) + Sync)| {
+        each(records.into_iter().map(|record| DeviceState { record: Some(record), queue: Vec::new() }).collect());
         Ok(())
     };
     let kept = Kept {

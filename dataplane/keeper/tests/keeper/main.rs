@@ -316,7 +316,7 @@ fn lanes_are_read_side_by_side() {
         let files = files::Directory::open(home.path()).expect("it is there");
         let (keeper, mut recovered) = Keeper::recover(files, LIMITS).expect("readable");
         let states = Mutex::new(Vec::new());
-        let each = |state| states.lock().expect("nobody panics").push(state);
+        let each = |some: Vec<DeviceState>| states.lock().expect("nobody panics").extend(some);
         keeper.recover_lanes(&mut recovered, thread_count, &each).expect("readable");
         let mut states: Vec<DeviceState> = states.into_inner().expect("nobody panics");
         let known: Vec<&DeviceState> = model.states.values().filter(|state| !state.is_empty()).collect();

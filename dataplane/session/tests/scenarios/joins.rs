@@ -1,7 +1,7 @@
 //! Joining: accepts, nonces, the old session beside the new one, channels, and what survives a restart.
 
 use crate::world::{Device, EU, EU_104, EU_OTHER, Says, US_SUB, US_SUB_104, World, commands, gateway};
-use base::DataRate;
+use base::{DataRate, Eui64};
 use event::{Copy, Kind};
 use lorawan::mac::{DownlinkCommand, UplinkCommand};
 use lorawan::region::ChannelMask;
@@ -390,6 +390,32 @@ fn personalised_sessions_are_restored_under_their_keys() {
     changed.keys.nwk_s_key.0[3] ^= 1;
     other.upsert(&changed.abp_spec());
     assert_eq!(other.network.restore(&records[0]), Err(NotRestored::OtherKeys));
+}
+
+#[test]
+fn many_are_restored_as_one_by_one() {
+    let mut world = World::new();
+    let mut specs = Vec::new();
+    for number in 1..=20 {
+        let device = if number % 3 == 0 {
+            Device::personalised(&mut world, number, EU)
+        } else {
+            Device::joined(&mut world, number, EU)
+        };
+        specs.push(if number % 3 == 0 { device.abp_spec() } else { device.otaa_spec() });
+    }
+    let mut records: Vec<SessionRecord> = world.network.records().collect();
+    records[2].root ^= 1;
+    records[7].dev_eui = Eui64::new(0xABCD);
+    let [mut one_by_one, mut at_once] = [World::new(), World::new()];
+    for spec in &specs {
+        one_by_one.upsert(spec);
+        at_once.upsert(spec);
+    }
+    let restored = records.iter().filter(|record| one_by_one.network.restore(record).is_ok()).count();
+    assert_eq!((at_once.network.restore_all(&records), restored), (18, 18));
+    assert!(at_once.network.records().eq(one_by_one.network.records()));
+    assert_eq!(at_once.network.restore_all(&[]), 0);
 }
 
 #[test]
