@@ -72,7 +72,7 @@ impl Messages {
     }
 
     /// Looks at what is new. If the disk has lied and the node has ended since, sessions may have been forgotten, and
-    /// with them their order; what is told is true all the same.
+    /// with them their order, and that a downlink has had its end; what is told is true all the same.
     pub(crate) fn hold(
         &mut self,
         consumer: &Consumer,
@@ -84,7 +84,7 @@ impl Messages {
             self.seen += 1;
             // What it refuses it gets again, whenever that is.
             let is_liar = consumer.temper == Temper::Liar;
-            if !is_liar {
+            if !is_liar && !is_forgiven {
                 self.downlink_ends_once(received.connection, &received.message);
             }
             let Some(uplink) = told(&received.message) else { continue };
