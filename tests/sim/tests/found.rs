@@ -39,6 +39,13 @@ fn a_device_that_is_disabled_within_its_dedup_window() {
     check(255);
 }
 
+/// A checkpoint whose file ended within a record ended the keeper; one that was not there at all was not named.
+#[test]
+fn checkpoints_that_a_lying_disk_has_cut_or_lost() {
+    check(1732);
+    check(1667);
+}
+
 /// Retention had removed segments between two others, and the next start said that they were missing.
 #[test]
 fn segments_that_retention_removed_are_not_missed() {

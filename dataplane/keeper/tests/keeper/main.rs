@@ -425,6 +425,44 @@ fn what_was_put_back_stays_so_whichever_log_is_folded_first() {
 }
 
 #[test]
+fn a_damaged_checkpoint_is_passed_over_and_named() {
+    let files = Memory::default();
+    let (mut model, mut random) = (Model::default(), SplitMix64::new(7));
+    let (mut run, _) = Run::start(&files).expect("readable");
+    while run.keeper.catalog().iter().count() < 6 {
+        step(&mut run, &mut model, &mut random);
+    }
+    run.keeper.checkpoint(&mut |_, each| each(5)).expect("room");
+    drop(run);
+    let found =
+        files.files.borrow().iter().find(|(name, _)| name.ends_with(".ckp")).map(|it| (it.0.clone(), it.1.clone()));
+    let (name, whole) = found.expect("it was made");
+    let read = || {
+        let (run, mut recovered) = Run::start(&files).expect("readable");
+        for lane in 0..64 {
+            run.keeper.recover_lane(&mut recovered, lane, |_| ()).expect("readable");
+        }
+        (recovered.counts.corrupt, run.keeper.take_damages())
+    };
+    assert_eq!(read(), (0, Vec::new()));
+    let end = whole.len() as u64;
+    for cut in [whole.len() - 1, whole.len() - 13, whole.len() / 2 + 3, 5, 0] {
+        files.files.borrow_mut().insert(name.clone(), whole[..cut].to_vec());
+        let (corrupt, damages) = read();
+        assert!(corrupt > 0, "cut to {cut}");
+        assert!(damages.iter().all(|damage| damage.file == name && damage.until <= end), "{damages:?}");
+        assert!(damages.iter().any(|damage| damage.until == end), "cut to {cut}: {damages:?}");
+    }
+    let mut flipped = whole;
+    flipped[30] ^= 4;
+    files.files.borrow_mut().insert(name.clone(), flipped);
+    let (corrupt, damages) = read();
+    assert_eq!((corrupt, damages.len(), damages[0].from), (1, 1, 0), "one record, and where it stands: {damages:?}");
+    files.files.borrow_mut().remove(&name);
+    assert!(matches!(Run::start(&files), Err(Fault::Damaged { name: missing }) if missing == name));
+}
+
+#[test]
 fn history_is_paged_and_by_time() {
     let files = Memory::default();
     let mut model = Model::default();
