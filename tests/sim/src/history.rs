@@ -51,7 +51,7 @@ pub struct History {
     pub journaled_count: u64,
     /// Downlinks by the consumer's own id.
     pub asked: BTreeMap<String, Asked>,
-    /// Consumers, in the order of [`STREAMS`] and then the others.
+    /// Consumers, in the order of [`STREAMS`](crate::STREAMS) and then the others.
     pub consumers: Vec<Consumer>,
     /// The control thread, with the counters of the last life.
     pub control: Control,

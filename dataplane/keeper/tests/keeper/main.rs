@@ -434,9 +434,7 @@ fn a_damaged_checkpoint_is_passed_over_and_named() {
     }
     run.keeper.checkpoint(&mut |_, each| each(5)).expect("room");
     drop(run);
-    let found =
-        files.files.borrow().iter().find(|(name, _)| name.ends_with(".ckp")).map(|it| (it.0.clone(), it.1.clone()));
-    let (name, whole) = found.expect("it was made");
+    let (name, whole) = files.image().into_iter().find(|(name, _)| name.ends_with(".ckp")).expect("it was made");
     let read = || {
         let (run, mut recovered) = Run::start(&files).expect("readable");
         for lane in 0..64 {
@@ -447,7 +445,7 @@ fn a_damaged_checkpoint_is_passed_over_and_named() {
     assert_eq!(read(), (0, Vec::new()));
     let end = whole.len() as u64;
     for cut in [whole.len() - 1, whole.len() - 13, whole.len() / 2 + 3, 5, 0] {
-        files.files.borrow_mut().insert(name.clone(), whole[..cut].to_vec());
+        files.put(&name, &whole[..cut]);
         let (corrupt, damages) = read();
         assert!(corrupt > 0, "cut to {cut}");
         assert!(damages.iter().all(|damage| damage.file == name && damage.until <= end), "{damages:?}");
@@ -455,10 +453,10 @@ fn a_damaged_checkpoint_is_passed_over_and_named() {
     }
     let mut flipped = whole;
     flipped[30] ^= 4;
-    files.files.borrow_mut().insert(name.clone(), flipped);
+    files.put(&name, &flipped);
     let (corrupt, damages) = read();
     assert_eq!((corrupt, damages.len(), damages[0].from), (1, 1, 0), "one record, and where it stands: {damages:?}");
-    files.files.borrow_mut().remove(&name);
+    files.lose(&name);
     assert!(matches!(Run::start(&files), Err(Fault::Damaged { name: missing }) if missing == name));
 }
 
