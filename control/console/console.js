@@ -102,7 +102,7 @@ const lists = {
     ['Up', (x) => number(x.state?.uplinks)], ['Down', (x) => number(x.state?.downlinks)], ['', applied]],
   streams: [['Name', (x) => h('td', {}, h('a', { href: `#stream/${x.id}` }, x.name))], ['Level', (x) => h('td', {}, x.level)], ['Copies', (x) => h('td', {}, x.copies)],
     ['Delivery', (x) => h('td', {}, x.delivery)], ['Kept', (x) => h('td', { class: 'number' }, x.delivery === 'durable' && x.state ? bytes(x.state.retained_bytes) : '–')],
-    ['Lag', (x) => number(x.state?.groups.length ? Math.max(...x.state.groups.map((group) => group.lag_messages)) : undefined)],
+    ['Lag', (x) => h('td', { class: 'number' }, x.state?.groups.length ? bytes(Math.max(...x.state.groups.map((group) => group.lag_bytes))) : '–')],
     ['Connections', (x) => number(x.state?.connections.length)], ['Delivered', (x) => number(x.state?.delivered)],
     ['Dropped', (x) => number(x.state && Object.values(x.state.drops).reduce((sum, count) => sum + count, 0))],
     ['Downlinks', (x) => number(x.state?.downlinks)], ['', applied],
@@ -244,8 +244,8 @@ function streamParts(stream, letters, send) {
   const button = (title, ...request) => h('button', { type: 'button', click: () => send(...request) }, title);
   const seek = (group, to, title) => button(title, `${path}/groups/${encodeURIComponent(group.group)}/seek`, { method: 'POST', body: { to } }, `${group.group} reads on there.`);
   const back = (ids, title) => button(title, `${path}/dead-letters/put-back`, { method: 'POST', body: { ids } }, 'They are delivered again.');
-  const groups = [['Group', (x) => h('td', {}, x.group)], ['Sessions', (x) => number(x.sessions)], ['Lag', (x) => number(x.lag_messages)],
-    ['', (x) => h('td', { class: 'number' }, bytes(x.lag_bytes))], ['Oldest', (x) => h('td', {}, time(x.oldest))], ['In flight', (x) => number(x.in_flight)],
+  const groups = [['Group', (x) => h('td', {}, x.group)], ['Sessions', (x) => number(x.sessions)], ['Lag', (x) => h('td', { class: 'number' }, bytes(x.lag_bytes))],
+    ['Messages', (x) => number(x.lag_messages)], ['Oldest', (x) => h('td', {}, time(x.oldest))], ['In flight', (x) => number(x.in_flight)],
     ['Again', (x) => number(x.redelivered)], ['Dead letters', (x) => number(x.dead_letters)]];
   const dead = [['When', (x) => h('td', {}, time(x.at))], ['Group', (x) => h('td', {}, x.group)], ['Attempts', (x) => number(x.attempts)],
     ['Reason', (x) => h('td', { class: 'wrap' }, x.reason)], ['Message', (x) => h('td', { class: 'mono wrap' }, x.message)]];

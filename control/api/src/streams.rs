@@ -166,9 +166,9 @@ pub(crate) struct StreamLive {
 pub(crate) struct GroupLive {
     /// Its name.
     group: String,
-    /// Messages that it has not acknowledged; 0 if that is not known.
-    lag_messages: u64,
-    /// Their bytes.
+    /// Messages that it has not acknowledged; null if only their bytes are known.
+    lag_messages: Option<u64>,
+    /// Bytes of the journal that it has not come through.
     lag_bytes: u64,
     /// Messages that were sent and are not acknowledged.
     in_flight: u32,
@@ -211,7 +211,7 @@ impl From<StreamState> for StreamLive {
         };
         let group = |group: crate::dataplane::GroupState| GroupLive {
             group: group.group,
-            lag_messages: group.lag_messages,
+            lag_messages: (group.lag_messages > 0 || group.lag_bytes == 0).then_some(group.lag_messages),
             lag_bytes: group.lag_bytes,
             in_flight: group.in_flight,
             sessions: group.sessions,
