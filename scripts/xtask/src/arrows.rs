@@ -153,9 +153,6 @@ mod tests {
         assert_eq!(findings(&[room("dataplane/base", "base")]), Vec::<String>::new());
         assert_eq!(findings(&[room("dataplane/base", "foundation")]).len(), 1);
         assert_eq!(findings(&[room("dataplane/attic", "attic")]).len(), 1);
-        assert_eq!(findings(&[room("bench/journal", "journal-bench")]), Vec::<String>::new());
-        assert_eq!(findings(&[room("bench/journal", "keeper-bench")]).len(), 1);
-        assert_eq!(findings(&[room("dataplane/base", "base-bench")]).len(), 1);
     }
 
     #[test]
