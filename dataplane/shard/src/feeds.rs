@@ -83,6 +83,8 @@ pub(crate) struct Feed {
     graves: VecDeque<(Position, DeadReason)>,
     /// What it waits for the reader to read.
     pub(crate) want: Option<Want>,
+    /// Counts the times that it began elsewhere: what was being read for it before is of no use.
+    pub(crate) restart_count: u32,
     saved: Position,
     save_at: Monotonic,
     /// When something was last settled, for the acknowledgement's timeout.
@@ -277,6 +279,7 @@ impl Feeds {
             unsent: None,
             graves: VecDeque::new(),
             want: None,
+            restart_count: self.generation,
             saved: start,
             save_at: Monotonic(0),
             settled_at: ground.now.monotonic,
@@ -485,6 +488,7 @@ impl Feed {
     fn fit(&mut self, window_max: usize) {
         if window_max != self.limits.window_max {
             self.limits.window_max = window_max;
+            self.restart_count = self.restart_count.wrapping_add(1);
             self.flights = Flights::new(self.limits, self.flights.cursor());
             (self.unsent, self.want) = (None, None);
             self.graves.clear();
@@ -498,6 +502,7 @@ impl Feed {
             From::Latest => (ground.keeping.log.head(), UnixMicros(0)),
             From::Time(at) => (first_since(ground, at), at),
         };
+        self.restart_count = self.restart_count.wrapping_add(1);
         self.flights = Flights::new(self.limits, start);
         self.floors = Cursors::default();
         self.skip_before = skip_before;
@@ -593,7 +598,8 @@ impl Feed {
         }
     }
 
-    /// Takes a record if it is one of the stream's, and sends what may be sent. False if there is no room for more.
+    /// Takes a record if it is one of the stream's, and sends what may be sent. False if there is no room for more, or
+    /// nobody to send to: what counts as sent would be sent to nobody, not even to the next session.
     fn take(
         &mut self,
         own: FeedRef,
@@ -610,7 +616,7 @@ impl Feed {
             return true;
         };
         let device = event.dev_eui.to_u64();
-        if self.flights.push(position, next, device).is_err() {
+        if self.active.is_none() || self.flights.push(position, next, device).is_err() {
             return false;
         }
         match self.flights.next_to_send(ground.now.monotonic) {

@@ -30,6 +30,8 @@ struct Open {
 #[derive(Clone, Copy, Debug)]
 struct Serving {
     feed: usize,
+    /// Of the feed, when reading for it began.
+    restart_count: u32,
     part: Part,
     /// A read is in flight.
     reading: bool,
@@ -64,7 +66,10 @@ impl Feeds {
             let Some(feed) = self.waiting(self.reader.last) else { return };
             self.reader.last = feed;
             match self.part_for(feed, ground) {
-                Ok(part) => self.reader.serving = Some(Serving { feed, part, reading: false }),
+                Ok(part) => {
+                    let restart_count = self.restart_count(feed);
+                    self.reader.serving = Some(Serving { feed, restart_count, part, reading: false });
+                }
                 Err(Some(position)) => return self.read_up_to(feed, position, ground),
                 // The keeper has not told of the segment yet.
                 Err(None) => return,
@@ -122,6 +127,10 @@ impl Feeds {
         }
     }
 
+    fn restart_count(&self, feed: usize) -> u32 {
+        self.table[feed].as_ref().map_or(0, |feed| feed.restart_count)
+    }
+
     fn begin<D: Driver>(&mut self, driver: &mut D, file: File) {
         let Some(serving) = &mut self.reader.serving else { return };
         let Part { info, extent } = serving.part;
@@ -170,7 +179,7 @@ impl Feeds {
         const ENOENT: i32 = 2;
         ground.counters.drops.count(Drop::SegmentUnreadable);
         let Some(serving) = self.reader.serving.take() else { return };
-        if errno == ENOENT {
+        if errno == ENOENT && self.restart_count(serving.feed) == serving.restart_count {
             let end = serving.part.info.name.position(serving.part.extent.until);
             return self.read_up_to(serving.feed, end, ground);
         }
@@ -220,6 +229,10 @@ impl Feeds {
     }
 
     fn hand_out(&mut self, serving: &Serving, scan: &mut Scan, bytes: &[u8], ground: &mut Ground<'_>) -> Piece {
+        if self.restart_count(serving.feed) != serving.restart_count {
+            // It has begun elsewhere since; what it wants now may lie before this.
+            return Piece::Enough;
+        }
         let mut rest = bytes;
         if rest.is_empty() {
             scan.finish();

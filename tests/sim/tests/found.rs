@@ -46,6 +46,12 @@ fn checkpoints_that_a_lying_disk_has_cut_or_lost() {
     check(1667);
 }
 
+/// A feed took what was read for it while no session was there: it counted as sent, and was sent to nobody.
+#[test]
+fn what_is_read_while_nobody_is_there() {
+    check(3705);
+}
+
 /// Retention had removed segments between two others, and the next start said that they were missing.
 #[test]
 fn segments_that_retention_removed_are_not_missed() {

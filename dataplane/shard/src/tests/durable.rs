@@ -362,3 +362,39 @@ fn a_group_is_forgotten_once_that_is_stored() {
     reports(&mut world, 1);
     assert_eq!(remove(&mut world, "a"), [Err(GroupRefused::NotKept)]);
 }
+
+/// A group lags, and has its next messages read when its only session ends and another comes. The feed must not begin
+/// behind what it reads then, whether that comes when nobody is there or when the next session is, which may take less.
+#[test]
+fn what_is_read_while_sessions_change_is_not_lost() {
+    for (acknowledged, after, is_late) in [(8, 8, false), (3, 8, false), (8, 2, true), (3, 2, true)] {
+        let mut world = World::new(&journaled(1));
+        world.load(&[durable(|it| it.in_flight_max = 8)]);
+        // More than memory keeps.
+        reports(&mut world, 2500);
+        let first = world.consumer_of(0, TARGET);
+        world.turns(10);
+        let got = ids(&mut world, 0, first);
+        assert_eq!(got.len(), 8, "as much as may be under way");
+        world.driver(0).files_stall = true;
+        say(&mut world, 0, first, &format!(r#"{{"AckThrough":{acknowledged}}}"#));
+        world.load(&[durable(|it| it.in_flight_max = after)]);
+        world.driver(0).end(first, driver::End::Finished);
+        world.turns(4);
+        let early = is_late.then(|| world.consumer_of(0, TARGET));
+        world.driver(0).files_stall = false;
+        world.turns(10);
+        let second = early.unwrap_or_else(|| world.consumer_of(0, TARGET));
+        let mut all = Vec::new();
+        while all.len() < 40 {
+            world.turns(10);
+            let more = ids(&mut world, 0, second);
+            assert!(!more.is_empty(), "it goes on after {}", all.len());
+            all.extend(more);
+            say(&mut world, 0, second, &format!(r#"{{"AckThrough":{}}}"#, all.len()));
+        }
+        let number = |id: &String| id.rsplit_once('-').expect("an id").1.parse::<u64>().expect("a time");
+        assert_eq!(number(&all[0]), number(&got[acknowledged - 1]) + 1000, "the first that was not acknowledged");
+        assert!(all.windows(2).all(|pair| number(&pair[1]) == number(&pair[0]) + 1000), "and all that follow");
+    }
+}
