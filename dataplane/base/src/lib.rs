@@ -9,8 +9,10 @@ pub mod hex;
 pub mod mix;
 mod radio;
 pub mod ring;
+mod text_of_time;
 mod time;
 
 pub use eui::{Eui64, EuiError};
 pub use radio::DataRate;
+pub use text_of_time::NotATime;
 pub use time::{Monotonic, UnixMicros};

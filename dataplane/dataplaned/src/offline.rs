@@ -9,8 +9,6 @@
 //!   export    a line for each message that is kept             0
 //! ```
 
-mod time;
-
 use crate::plan_log::PlanLog;
 use base::{Eui64, UnixMicros};
 use clap::{Args, Subcommand};
@@ -76,10 +74,10 @@ pub(crate) struct Export {
     #[arg(long, value_name = "DEVEUI")]
     device: Option<Eui64>,
     /// Only of this time or later: RFC 3339, or Unix seconds
-    #[arg(long, value_name = "TIME", value_parser = time::parse)]
+    #[arg(long, value_name = "TIME")]
     since: Option<UnixMicros>,
     /// Only before this time
-    #[arg(long, value_name = "TIME", value_parser = time::parse)]
+    #[arg(long, value_name = "TIME")]
     until: Option<UnixMicros>,
 }
 
@@ -273,7 +271,7 @@ fn table(segments: &[SegmentReport], streams: &Streams, out: &mut impl Write) ->
     let mut rows: Vec<[String; 11]> = vec![titles.map(String::from)];
     for segment in segments {
         let info = &segment.info;
-        let at = |at| if info.holds_records() { time::show(at) } else { "-".into() };
+        let at = |at: UnixMicros| if info.holds_records() { at.rfc3339() } else { "-".into() };
         let of = |(id, used): (&u32, &keeper::Used)| format!("{} {}", streams.name(*id), used.messages);
         let state = match segment.torn_bytes {
             0 => segment.condition.name().into(),
@@ -304,7 +302,7 @@ fn table(segments: &[SegmentReport], streams: &Streams, out: &mut impl Write) ->
 
 fn segment_json(segment: &SegmentReport, streams: &Streams) -> Value {
     let info = &segment.info;
-    let at = |at| info.holds_records().then(|| time::show(at));
+    let at = |at: UnixMicros| info.holds_records().then(|| at.rfc3339());
     let of = |(id, used): (&u32, &keeper::Used)| {
         let name = streams.names.get(id);
         json!({ "stream": id, "name": name, "messages": used.messages, "bytes": used.bytes })
