@@ -41,6 +41,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
+/// Bytes of a segment in the making that are written and stored at once. What shards store meanwhile waits behind no more:
+/// with all 64 MiB stored in one go, one commit in a hundred took 30 ms.
+const MADE_BYTES: usize = 256 << 10;
+
 /// Bytes that are read or written at once.
 pub(crate) const PIECE_BYTES: usize = 1 << 20;
 
@@ -196,14 +200,14 @@ impl<F: Files> Keeper<F> {
         let mut head = [0; HEADER_BYTES];
         header.write(&mut head);
         self.files.write_at(name, 0, &head)?;
-        let zeros = vec![0; PIECE_BYTES];
+        let zeros = vec![0; MADE_BYTES];
         let mut at = HEADER_BYTES as u64;
         while at < header.file_bytes() {
-            let count = (header.file_bytes() - at).min(PIECE_BYTES as u64);
+            let count = (header.file_bytes() - at).min(MADE_BYTES as u64);
             self.files.write_at(name, at, &zeros[..count as usize])?;
+            self.files.sync(name)?;
             at += count;
         }
-        self.files.sync(name)?;
         self.files.sync_directory()
     }
 

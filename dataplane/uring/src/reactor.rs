@@ -14,7 +14,7 @@ use crate::memory::Region;
 use crate::outbox::Outbox;
 use crate::probe::{self, Flavour};
 use crate::sizing::Sizing;
-use crate::sockets::PATIENCE;
+use crate::sockets::{PATIENCE, other_cores};
 use crate::table::{Flags, Table};
 use crate::tag::{self, Operation};
 use crate::wake::{Door, Waker};
@@ -140,6 +140,11 @@ impl Uring {
         assert!(config.shard < config.peers.len(), "a shard is one of its peers");
         let Opened { ring, flavour, datagrams: provided_datagrams, streams: provided_streams } =
             Opened::new(&sizing, flavour).map_err(|error| io::Error::new(error.kind(), probe::explain_here(&error)))?;
+        // An fdatasync is done by a thread of the kernel's. On the core of a shard that is busy it would wait for its turn, up
+        // to a tick, 4 ms. A kernel that does not know of this does as it did.
+        if let Some(cores) = other_cores() {
+            let _kept_away = ring.inner.submitter().register_iowq_aff(&cores);
+        }
         let scratch = Region::new(HEADER_OFFSET + size_of::<libc::msghdr>())?;
         // SAFETY: the range is within the region (asserted by `at`), aligned (page plus 64), and the kernel is not given
         // it before this write.

@@ -124,6 +124,26 @@ pub fn pin_to_core(index: usize) -> io::Result<()> {
     Ok(())
 }
 
+/// The cores of the process but the one that the calling thread is kept to; nothing if it is kept to none, or if there is
+/// no other.
+pub(crate) fn other_cores() -> Option<libc::cpu_set_t> {
+    // SAFETY: as in `pin_to_core`; the main thread's id is that of the process.
+    unsafe {
+        let mut own: libc::cpu_set_t = std::mem::zeroed();
+        let mut others: libc::cpu_set_t = std::mem::zeroed();
+        let size = size_of::<libc::cpu_set_t>();
+        let told = libc::sched_getaffinity(0, size, &raw mut own) == 0
+            && libc::sched_getaffinity(libc::getpid(), size, &raw mut others) == 0;
+        if !told || libc::CPU_COUNT(&own) != 1 {
+            return None;
+        }
+        for core in (0..libc::CPU_SETSIZE as usize).filter(|core| libc::CPU_ISSET(*core, &own)) {
+            libc::CPU_CLR(core, &mut others);
+        }
+        (libc::CPU_COUNT(&others) > 0).then_some(others)
+    }
+}
+
 fn bind_slots(address: SocketAddr, key: u32, receive_bytes: usize) -> io::Result<Slots> {
     await_free(address, Type::DGRAM)?;
     let drop_all = [SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0)];
