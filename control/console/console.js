@@ -254,7 +254,7 @@ function streamParts(stream, letters, send) {
     dead.push(['', (x) => h('td', {}, back([x.id], 'Put back'))]);
   }
   return [
-    h('div', { class: 'cards' }, card('kept', now.retained_messages.toLocaleString()), card('of', now.retention_bytes ? `${bytes(now.retained_bytes)} / ${bytes(now.retention_bytes)}` : bytes(now.retained_bytes)), card('oldest', time(now.retained_oldest)), card('not stored', now.not_stored.toLocaleString()),
+    h('div', { class: 'cards' }, card('kept', now.retained_messages.toLocaleString()), card('bytes, of at most', now.retention_bytes ? `${bytes(now.retained_bytes)} / ${bytes(now.retention_bytes)}` : bytes(now.retained_bytes)), card('oldest', time(now.retained_oldest)), card('not stored', now.not_stored.toLocaleString()),
       card('delivered', now.delivered.toLocaleString())),
     h('h2', {}, 'Groups'), now.groups.length ? table(groups, now.groups) : h('p', { class: 'soft' }, 'None yet: the first consumer that opens the stream makes one.'),
     h('h2', {}, 'Dead letters'), letters.length ? table(dead, letters) : h('p', { class: 'soft' }, 'None.'),

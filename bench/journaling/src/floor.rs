@@ -2,13 +2,14 @@
 //!
 //! Two loops, since it is not known which is faster: linked write and fdatasync on a ring, and `pwrite`, `fdatasync`.
 
-use crate::{micros, micros_since, ring};
+use crate::{micros, micros_since, pin, ring};
 use driver::{Access, Completion, Driver};
 use hdrhistogram::Histogram;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::thread;
 use std::time::{Duration, Instant};
 
 const FILE: &str = "floor";
@@ -29,12 +30,28 @@ fn made_ahead(directory: &Path, batches: &[u32]) -> io::Result<()> {
     file.sync_all()
 }
 
+/// On a thread that keeps to the core of the shard.
+fn pinned(work: impl FnOnce() -> io::Result<Histogram<u64>> + Send) -> io::Result<Histogram<u64>> {
+    let done = thread::scope(|scope| {
+        let pinned = scope.spawn(|| {
+            pin();
+            work()
+        });
+        pinned.join()
+    });
+    done.map_err(|_| io::Error::other("a thread ended by a defect"))?
+}
+
 /// Microseconds of each linked write and fdatasync of the batches, one after the other, on a ring.
 ///
 /// # Errors
 /// What the host refuses, a failed write included.
 pub fn linked(directory: &Path, batches: &[u32]) -> io::Result<Histogram<u64>> {
     made_ahead(directory, batches)?;
+    pinned(|| linked_here(directory, batches))
+}
+
+fn linked_here(directory: &Path, batches: &[u32]) -> io::Result<Histogram<u64>> {
     let (mut ring, _waker) = ring(directory)?;
     let file = ring.open(FILE, Access::Write).map_err(|_| io::Error::other("no place for a file"))?;
     let mut took = micros();
@@ -68,6 +85,10 @@ pub fn linked(directory: &Path, batches: &[u32]) -> io::Result<Histogram<u64>> {
 /// What the host refuses.
 pub fn blocking(directory: &Path, batches: &[u32]) -> io::Result<Histogram<u64>> {
     made_ahead(directory, batches)?;
+    pinned(|| blocking_here(directory, batches))
+}
+
+fn blocking_here(directory: &Path, batches: &[u32]) -> io::Result<Histogram<u64>> {
     let file = OpenOptions::new().write(true).open(directory.join(FILE))?;
     let longest = batches.iter().max().copied().unwrap_or(0);
     let mut buffer = vec![0; longest as usize];

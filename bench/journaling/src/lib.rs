@@ -28,6 +28,12 @@ pub fn ring(directory: &Path) -> io::Result<(Uring, Waker)> {
     Ok((Uring::start(config)?, waker))
 }
 
+/// Keeps the calling thread to the first core.
+fn pin() {
+    // For evenness; a host that refuses it is measured all the same.
+    let _pinned = uring::pin_to_core(0);
+}
+
 /// An empty histogram of microseconds, up to a minute, three digits.
 ///
 /// # Panics

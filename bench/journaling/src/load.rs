@@ -5,7 +5,7 @@
 //!                                   ▲ segments, made ahead by a keeper on a thread of its own, which folds them too
 //! ```
 
-use crate::{micros, micros_since, ring, thread_time};
+use crate::{micros, micros_since, pin, ring, thread_time};
 use base::{Eui64, Monotonic, UnixMicros};
 use driver::{Completion, Driver};
 use event::{Event, Kind as EventKind};
@@ -22,8 +22,10 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use uring::Waker;
 
 /// As the dataplane has them when nothing else is said.
 const LIMITS: journal::Limits = journal::Limits {
@@ -38,6 +40,9 @@ const CHECKPOINT_BYTES: u64 = 256 << 20;
 
 /// FRMPayload that makes an uplink's record some 300 bytes long.
 const PAYLOAD_BYTES: usize = 171;
+
+/// What comes due within it is taken in one turn, as the datagrams of a turn are, unless the disk wakes the shard before.
+const GATHERED: Duration = Duration::from_micros(50);
 
 /// Records that may wait to be stored; more than the tail holds.
 const WAITING_COUNT_MAX: usize = 1 << 20;
@@ -94,27 +99,33 @@ pub fn run(directory: &Path, load: Load) -> io::Result<Measured> {
     let path = home.path().join("journal");
     fs::create_dir(&path)?;
     let (keeper, recovered) = open(&path)?;
-    let (ring, waker) = ring(home.path())?;
     let keeping = Keeping::new(&JournalOptions { epoch: recovered.epoch, limits: LIMITS }, 0);
-    let ended = Arc::new(AtomicBool::new(false));
-    let over = Arc::clone(&ended);
-    let (tell, told) = std::sync::mpsc::channel::<thread::Thread>();
-    let (keep, kept) = std::sync::mpsc::channel::<Mailbox>();
-    let keeper = thread::Builder::new().name("keeper".into()).spawn(move || {
-        let heard = tell.send(thread::current()).is_ok();
-        let Ok(mailbox) = kept.recv() else { return Ok(()) };
-        assert!(heard, "the shard's thread waits for it");
-        tend(keeper, &mailbox, &over, || waker.wake())
+    let ended = AtomicBool::new(false);
+    let (keep, kept) = mpsc::channel::<(Mailbox, Waker)>();
+    // The keeper is not pinned, and not of a thread that is: it would inherit the shard's core.
+    let measured = thread::scope(|scope| {
+        let over = &ended;
+        let keeper = scope.spawn(move || match kept.recv() {
+            Ok((mailbox, waker)) => tend(keeper, &mailbox, over, || waker.wake()),
+            // There was no ring.
+            Err(_) => Ok(()),
+        });
+        let bell = keeper.thread().clone();
+        let home = home.path();
+        let shard = scope.spawn(move || {
+            pin();
+            let (ring, waker) = ring(home)?;
+            let mailbox = Mailbox::new(256, Arc::new(move || bell.unpark()));
+            keep.send((mailbox.clone(), waker)).map_err(io::Error::other)?;
+            Shard::new(ring, keeping, mailbox, load).run()
+        });
+        let defect = |_| io::Error::other("a thread ended by a defect");
+        let measured = shard.join().map_err(defect);
+        ended.store(true, Ordering::Release);
+        keeper.thread().unpark();
+        keeper.join().map_err(defect)??;
+        measured?
     })?;
-    let keeper_thread = told.recv().map_err(io::Error::other)?;
-    let bell = keeper_thread.clone();
-    let mailbox = Mailbox::new(256, Arc::new(move || bell.unpark()));
-    keep.send(mailbox.clone()).map_err(io::Error::other)?;
-    let measured = Shard::new(ring, keeping, mailbox, load).run();
-    ended.store(true, Ordering::Release);
-    keeper_thread.unpark();
-    keeper.join().map_err(|_| io::Error::other("the keeper ended by a defect"))??;
-    let measured = measured?;
     verify(&path, load.what, measured.records)?;
     Ok(measured)
 }
@@ -232,12 +243,17 @@ impl Shard {
             if now > end.after(Duration::from_secs(30)) {
                 return Err(io::Error::other("not stored within half a minute"));
             }
-            self.turn(if more { self.next_due(start) } else { self.keeping.deadline() })?;
+            self.turn(if more { self.sleeps_until(start) } else { self.keeping.deadline() })?;
         }
         self.measured.elapsed = Duration::from_nanos(self.ring.instant().0 - start.0);
         self.measured.cpu = thread_time() - cpu;
         self.measured.bytes = self.keeping.log().head().offset();
         Ok(self.measured)
+    }
+
+    /// Until when a turn may sleep.
+    fn sleeps_until(&self, start: Monotonic) -> Monotonic {
+        self.next_due(start).max(self.ring.instant().after(GATHERED))
     }
 
     /// When the next record comes due.
