@@ -2,19 +2,22 @@
 //!
 //! Owns the sockets and the book of what came. Reads only what a server writes: unmasked, unfragmented frames.
 
-use crate::frames::{dev_eui, number, payload};
+use crate::frames::{PAYLOAD_BYTES, dev_eui, number, payload};
 use crate::gateways::due;
-use crate::{Workload, clock, plan, thread_time};
+use crate::{Workload, clock, plan};
 use floor::DIGIT_COUNT;
 use hdrhistogram::Histogram;
+use memchr::memmem::Finder;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+/// Bytes that one read of a socket takes.
+const READ_BYTES: usize = 64 << 10;
 
 /// What the consumers got.
 #[derive(Debug)]
@@ -31,8 +34,6 @@ pub struct Heard {
     pub latency: Histogram<u64>,
     /// Bytes of the first message.
     pub message_bytes: usize,
-    /// Processor time of the reading thread.
-    pub cpu: Duration,
 }
 
 struct Consumer {
@@ -40,6 +41,23 @@ struct Consumer {
     tcp: TcpStream,
     /// Plaintext that is not a whole frame yet.
     rest: Vec<u8>,
+}
+
+/// What a message is looked through for.
+struct Keys {
+    data: Finder<'static>,
+    device_eui: Finder<'static>,
+    fcnt: Finder<'static>,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self {
+            data: Finder::new(b"\"Data\":\""),
+            device_eui: Finder::new(b"\"DeviceEUI\":\""),
+            fcnt: Finder::new(b"\"FCnt\":"),
+        }
+    }
 }
 
 /// All consumers.
@@ -53,6 +71,9 @@ pub struct Consumers {
     heard: Heard,
     /// Whether messages carry the payload, or digits alone as the floor's do.
     whole: bool,
+    /// What was read last, as it came.
+    cipher: Vec<u8>,
+    keys: Keys,
 }
 
 impl Consumers {
@@ -76,38 +97,43 @@ impl Consumers {
             reordered: 0,
             latency: Histogram::new_with_bounds(1, 60_000_000, 3).map_err(io::Error::other)?,
             message_bytes: 0,
-            cpu: Duration::ZERO,
         };
         let (came, last) = (vec![false; count as usize], vec![0; workload.devices as usize]);
-        Ok(Self { all, workload: *workload, came, last, heard, whole })
+        Ok(Self { all, workload: *workload, came, last, heard, whole, cipher: vec![0; READ_BYTES], keys: Keys::default() })
     }
 
-    /// Reads until all uplinks came, or `over` is set and nothing more comes.
+    /// Reads what has come, from every connection.
     ///
     /// # Errors
     /// A connection that ends, or breaks the protocol.
-    pub fn run(mut self, rate: u64, start: u64, over: &AtomicBool) -> io::Result<Heard> {
-        let cpu = thread_time();
-        while self.heard.uplinks < self.came.len() as u64 {
-            let mut polled: Vec<PollFd<'_>> =
-                self.all.iter().map(|consumer| PollFd::new(&consumer.tcp, PollFlags::IN)).collect();
-            let patience = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
-            let ready = poll(&mut polled, Some(&patience))?;
-            let ready_ones: Vec<bool> = polled.iter().map(|polled| !polled.revents().is_empty()).collect();
-            if ready == 0 && over.load(Ordering::Acquire) {
-                break;
-            }
-            for index in (0..self.all.len()).filter(|index| ready_ones[*index]) {
-                self.all[index].fill()?;
-                let mut rest = std::mem::take(&mut self.all[index].rest);
-                let now = clock();
-                let taken = self.take(&rest, index as u32, now, rate, start)?;
-                rest.drain(..taken);
-                self.all[index].rest = rest;
-            }
+    pub fn step(&mut self, rate: u64, start: u64) -> io::Result<()> {
+        let mut polled: Vec<PollFd<'_>> =
+            self.all.iter().map(|consumer| PollFd::new(&consumer.tcp, PollFlags::IN)).collect();
+        if poll(&mut polled, Some(&Timespec::default()))? == 0 {
+            return Ok(());
         }
-        self.heard.cpu = thread_time() - cpu;
-        Ok(self.heard)
+        let ready: Vec<bool> = polled.iter().map(|polled| !polled.revents().is_empty()).collect();
+        for index in (0..self.all.len()).filter(|index| ready[*index]) {
+            let now = clock();
+            self.all[index].fill(&mut self.cipher)?;
+            let mut rest = std::mem::take(&mut self.all[index].rest);
+            let taken = self.take(&rest, index as u32, now, rate, start)?;
+            rest.drain(..taken);
+            self.all[index].rest = rest;
+        }
+        Ok(())
+    }
+
+    /// Whether all uplinks came.
+    #[must_use]
+    pub fn have_all(&self) -> bool {
+        self.heard.uplinks == self.came.len() as u64
+    }
+
+    /// What came.
+    #[must_use]
+    pub fn heard(self) -> Heard {
+        self.heard
     }
 
     /// Takes the whole frames at the front. Returns how many bytes they have.
@@ -134,7 +160,7 @@ impl Consumers {
         if self.heard.message_bytes == 0 {
             self.heard.message_bytes = text.len();
         }
-        let Some(data) = after(text, b"\"Data\":\"") else { return self.heard.wrong += 1 };
+        let Some(data) = after(text, &self.keys.data) else { return self.heard.wrong += 1 };
         let number = data.get(..DIGIT_COUNT).and_then(number).filter(|number| *number < self.came.len() as u64);
         let Some(number) = number.filter(|number| self.workload.stream(*number) == stream) else {
             return self.heard.wrong += 1;
@@ -155,16 +181,31 @@ impl Consumers {
     }
 
     fn is_whole(&self, text: &[u8], data: &[u8], number: u64, device: u32) -> bool {
-        const HEX: &[u8; 16] = b"0123456789ABCDEF";
         let payload = payload(number, device);
-        let digits = payload.iter().flat_map(|byte| [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+        let mut hex = [0; 2 * PAYLOAD_BYTES];
+        hex_of(&payload, &mut hex);
+        let mut eui = [0; 16];
+        hex_of(&dev_eui(device).to_be_bytes(), &mut eui);
         let fcnt = number / u64::from(self.workload.devices);
-        data.len() > payload.len() * 2
-            && digits.eq(data[..payload.len() * 2].iter().copied())
-            && after(text, b"\"DeviceEUI\":\"")
-                .is_some_and(|eui| eui.starts_with(format!("{:016X}\"", dev_eui(device)).as_bytes()))
-            && after(text, b"\"FCnt\":").is_some_and(|said| said.starts_with(format!("{fcnt},").as_bytes()))
+        data.len() > hex.len()
+            && data.starts_with(&hex)
+            && after(text, &self.keys.device_eui).is_some_and(|said| said.starts_with(&eui) && said[16..].starts_with(b"\""))
+            && after(text, &self.keys.fcnt).is_some_and(|said| decimal(said) == Some(fcnt))
     }
+}
+
+/// Upper-case hexadecimal digits.
+fn hex_of(bytes: &[u8], out: &mut [u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    for (byte, pair) in bytes.iter().zip(out.chunks_exact_mut(2)) {
+        (pair[0], pair[1]) = (DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]);
+    }
+}
+
+/// The number at the front, up to the comma behind it.
+fn decimal(text: &[u8]) -> Option<u64> {
+    let end = text.iter().position(|byte| *byte == b',')?;
+    std::str::from_utf8(&text[..end]).ok()?.parse().ok()
 }
 
 const TEXT: u8 = 0x81;
@@ -181,9 +222,8 @@ fn frame(bytes: &[u8]) -> Option<(u8, usize, usize)> {
 }
 
 /// What stands behind the first `key`.
-fn after<'a>(text: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
-    let at = text.windows(key.len()).position(|window| window == key)?;
-    Some(&text[at + key.len()..])
+fn after<'a>(text: &'a [u8], key: &Finder<'_>) -> Option<&'a [u8]> {
+    Some(&text[key.find(text)? + key.needle().len()..])
 }
 
 impl Consumer {
@@ -212,17 +252,24 @@ impl Consumer {
         Ok(Self { tls, tcp, rest: answer.split_off(end) })
     }
 
-    /// Reads what the socket has.
-    fn fill(&mut self) -> io::Result<()> {
+    /// Reads what the socket has, into `cipher` first.
+    fn fill(&mut self, cipher: &mut [u8]) -> io::Result<()> {
         loop {
-            match self.tls.read_tls(&mut self.tcp) {
+            let count = match self.tcp.read(cipher) {
                 Ok(0) => return Err(io::Error::other("the server hung up")),
-                Ok(_) => {}
+                Ok(count) => count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
+            };
+            let mut rest = &cipher[..count];
+            while !rest.is_empty() {
+                self.tls.read_tls(&mut rest)?;
+                self.tls.process_new_packets().map_err(io::Error::other)?;
+                read_plain(&mut self.tls, &mut self.rest)?;
             }
-            self.tls.process_new_packets().map_err(io::Error::other)?;
-            read_plain(&mut self.tls, &mut self.rest)?;
+            if count < cipher.len() {
+                return Ok(());
+            }
         }
     }
 
@@ -261,7 +308,9 @@ mod tests {
         long.resize(4 + 256, b'x');
         assert_eq!(frame(&long), Some((0x81, 4, 260)));
         assert_eq!(frame(&long[..259]), None);
-        assert_eq!(after(b"{\"Data\":\"12", b"\"Data\":\""), Some(&b"12"[..]));
-        assert_eq!(after(b"{}", b"\"Data\":\""), None);
+        let data = Finder::new(b"\"Data\":\"");
+        assert_eq!(after(b"{\"Data\":\"12", &data), Some(&b"12"[..]));
+        assert_eq!(after(b"{}", &data), None);
+        assert_eq!((decimal(b"17,"), decimal(b"17"), decimal(b"x,")), (Some(17), None, None));
     }
 }

@@ -3,12 +3,11 @@
 //! Owns one ring and one UDP socket for all of them: the server tells gateways apart by their EUI.
 
 use crate::frames::{DATAGRAM_BYTES_MAX, Frames, gateway_eui};
-use crate::{Workload, clock, thread_time};
+use crate::{Workload, clock};
 use base::Monotonic;
 use driver::{Completion, Driver, Socket};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::time::Duration;
 use uring::{HostLimits, ShardConfig, Sizing, Uring, Wanted};
 
 const SOCKET: Socket = Socket(0);
@@ -33,8 +32,6 @@ pub struct Sent {
     pub downlinks: u64,
     /// How late the latest datagram left, nanoseconds.
     pub late_ns_max: u64,
-    /// Processor time of the sending thread.
-    pub cpu: Duration,
 }
 
 /// All gateways.
@@ -79,16 +76,16 @@ impl Gateways {
         Ok(gateways)
     }
 
-    /// Sends every uplink when it is due: number `n` at `start + n / rate`, `start` on the monotonic clock, nanoseconds.
-    pub fn run(mut self, frames: &Frames, workload: &Workload, rate: u64, start: u64) -> Sent {
-        let cpu = thread_time();
+    /// Sends what has come due: uplink `n` at `start + n / rate`, `start` on the monotonic clock, nanoseconds; and takes what
+    /// has come back. Returns whether all is sent.
+    pub fn step(&mut self, frames: &Frames, workload: &Workload, rate: u64, start: u64) -> bool {
         let mut datagram = [0; DATAGRAM_BYTES_MAX];
-        for number in 0..frames.count() {
+        let mut now = clock();
+        while self.sent.uplinks < frames.count() {
+            let number = self.sent.uplinks;
             let due = due(number, rate, start);
-            let mut now = clock();
-            while now < due {
-                self.turn(due);
-                now = clock();
+            if due > now {
+                break;
             }
             self.sent.late_ns_max = self.sent.late_ns_max.max(now - due);
             for copy in 0..workload.copies(number) {
@@ -96,16 +93,18 @@ impl Gateways {
                 self.send(&datagram[..count]);
             }
             self.sent.uplinks += 1;
-            if (number as usize).is_multiple_of(BURST) {
+            if (self.sent.uplinks as usize).is_multiple_of(BURST) {
                 self.turn(0);
+                now = clock();
             }
         }
-        // What is still on its way back.
-        let end = clock() + 500_000_000;
-        while clock() < end {
-            self.turn(end);
-        }
-        self.sent.cpu = thread_time() - cpu;
+        self.turn(0);
+        self.sent.uplinks == frames.count()
+    }
+
+    /// What was sent and answered so far.
+    #[must_use]
+    pub const fn sent(&self) -> Sent {
         self.sent
     }
 

@@ -14,8 +14,6 @@ pub mod plan;
 pub mod server;
 pub mod trial;
 
-use std::time::Duration;
-
 /// What comes. The default is the canonical workload.
 #[derive(Clone, Copy, Debug)]
 pub struct Workload {
@@ -76,12 +74,6 @@ impl Workload {
 
 /// How an uplink's number stands in its payload and in `tmst`, so that both servers carry it: ten decimal digits.
 pub const NUMBER_BASE: u64 = 1_000_000_000;
-
-/// Processor time of the calling thread.
-pub(crate) fn thread_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
 
 /// The monotonic clock, nanoseconds: the same for threads and processes.
 pub(crate) fn clock() -> u64 {

@@ -31,6 +31,7 @@ pub enum Kind {
 pub struct Server {
     child: Child,
     _home: TempDir,
+    _memory: TempDir,
     /// Where gateways send.
     pub udp: SocketAddr,
     /// Where consumers connect.
@@ -45,7 +46,7 @@ impl Server {
     /// # Errors
     /// What the host or the server refuses.
     pub fn start(kind: Kind, bin_dir: &Path, workload: &Workload) -> io::Result<Self> {
-        let home = tempfile::tempdir()?;
+        let (home, memory) = (tempfile::tempdir()?, tempfile::tempdir_in("/dev/shm")?);
         let certified = generate_simple_self_signed(["localhost".to_owned()]).map_err(io::Error::other)?;
         let (cert, key) = (home.path().join("cert.pem"), home.path().join("key.pem"));
         fs::write(&cert, certified.cert.pem())?;
@@ -59,7 +60,7 @@ impl Server {
                 command
                     .args(["--metrics-listen", "127.0.0.1:0", "--log-filter", "warn", "--data-dir"])
                     .arg(home.path().join("data"));
-                command.arg("--control-socket").arg(&socket);
+                command.arg("--control-socket").arg(&socket).arg("--carry-dir").arg(memory.path());
                 command
             }
             Kind::Floor { message_bytes } => {
@@ -83,7 +84,7 @@ impl Server {
             let said = fs::read_to_string(home.path().join("log"))?;
             return Err(io::Error::other(format!("the server is not ready: {said}")));
         };
-        let server = Self { child, _home: home, udp, wss, tls };
+        let server = Self { child, _home: home, _memory: memory, udp, wss, tls };
         if kind == Kind::Trunkline {
             plan::push(&socket, workload)?;
         }

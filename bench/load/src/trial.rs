@@ -1,6 +1,7 @@
 //! A trial: one server, one rate, some seconds, and what came of it.
 //!
-//! Owns the order: sign, start the server, connect, then the clock. The load keeps to the last core, the server to the first.
+//! Owns the order: sign, start the server, connect, then the clock. The load is one thread on the last core, the server
+//! keeps to the first.
 
 use crate::consumers::{Consumers, Heard};
 use crate::frames::Frames;
@@ -9,14 +10,19 @@ use crate::server::{Kind, Server};
 use crate::{Workload, clock};
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use rustix::thread::Timespec;
+use std::num::NonZeroU64;
 use std::thread;
 use std::time::Duration;
 
 /// Between the last preparation and the first datagram.
 const LEAD: Duration = Duration::from_millis(200);
+
+/// How often the load looks what is due and what has come. Both add up to this to a latency, of either server.
+pub const TICK: Duration = Duration::from_micros(100);
+
+/// How long the last messages may take.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The share of its core that the load may need before its figures say more of it than of the server.
 pub const BUSY_MAX: f64 = 0.7;
@@ -75,47 +81,74 @@ impl Outcome {
 /// # Errors
 /// What the host or the server refuses.
 pub fn run(kind: Kind, bin_dir: &Path, workload: Workload, rate: u64, span: Duration) -> io::Result<Outcome> {
-    let frames = Arc::new(Frames::sign(workload, (span.as_secs_f64() * rate as f64) as u64));
+    let frames = Frames::sign(workload, (span.as_secs_f64() * rate as f64) as u64);
     let server = Server::start(kind, bin_dir, &workload)?;
     let whole = kind == Kind::Trunkline;
     let consumers = Consumers::open(server.wss, &server.tls, &workload, frames.count(), whole)?;
-    let (opened, open) = mpsc::channel();
-    let (begin, begun) = mpsc::channel::<u64>();
-    let (udp, sender_frames) = (server.udp, Arc::clone(&frames));
-    let sender = thread::Builder::new().name("gateways".into()).spawn(move || {
-        pin();
-        let gateways = Gateways::open(udp, &workload);
-        let heard = opened.send(gateways.as_ref().map(|_| ()).map_err(io::Error::to_string).map_err(io::Error::other));
-        let start = heard.ok().and_then(|()| begun.recv().ok());
-        Ok::<Sent, io::Error>(gateways?.run(&sender_frames, &workload, rate, start.unwrap_or_default()))
-    })?;
-    open.recv().map_err(io::Error::other)??;
-    let over = Arc::new(AtomicBool::new(false));
-    let (cpu, busy) = (server.cpu()?, core_times()?);
-    let start = clock() + LEAD.as_nanos() as u64;
-    begin.send(start).map_err(io::Error::other)?;
-    let ended = Arc::clone(&over);
-    let reader = thread::Builder::new().name("consumers".into()).spawn(move || {
-        pin();
-        consumers.run(rate, start, &ended)
-    })?;
-    let defect = |_| io::Error::other("a thread of the load ended by a defect");
-    let sent = sender.join().map_err(defect)??;
-    let load_busy = busy_between(busy, core_times()?);
-    over.store(true, Ordering::Release);
-    let heard = reader.join().map_err(defect)??;
-    let server_cpu = server.cpu()?.saturating_sub(cpu);
-    let server_resident_bytes = server.resident_bytes()?;
-    Ok(Outcome { rate, sent, heard, server_cpu, server_resident_bytes, load_busy })
+    let loader = thread::Builder::new()
+        .name("load".into())
+        .spawn(move || Load { frames, workload, rate, consumers, server }.run())?;
+    loader.join().map_err(|_| io::Error::other("the load ended by a defect"))?
+}
+
+/// The load of a trial, on a thread of its own.
+struct Load {
+    frames: Frames,
+    workload: Workload,
+    rate: u64,
+    consumers: Consumers,
+    server: Server,
+}
+
+impl Load {
+    /// Sends and reads every [`TICK`], until everything came or nothing came for [`PATIENCE`] after the last was sent.
+    fn run(mut self) -> io::Result<Outcome> {
+        // Pinning is for evenness; a host that refuses it is measured all the same.
+        let _pinned = uring::pin_to_core(core());
+        // Without slack a sleep ends when it was asked to.
+        rustix::thread::set_current_timer_slack(NonZeroU64::new(1))?;
+        let mut gateways = Gateways::open(self.server.udp, &self.workload)?;
+        let start = clock() + LEAD.as_nanos() as u64;
+        sleep_until(start);
+        let (cpu, busy) = (self.server.cpu()?, core_times()?);
+        let (mut tick, mut sent_at) = (start, None);
+        loop {
+            let sent = gateways.step(&self.frames, &self.workload, self.rate, start);
+            self.consumers.step(self.rate, start)?;
+            let now = clock();
+            let since = *sent_at.get_or_insert(now);
+            if !sent {
+                sent_at = None;
+            } else if self.consumers.have_all() || now - since > PATIENCE.as_nanos() as u64 {
+                break;
+            }
+            tick = now.max(tick + TICK.as_nanos() as u64);
+            sleep_until(tick);
+        }
+        let load_busy = busy_between(busy, core_times()?);
+        let server_cpu = self.server.cpu()?.saturating_sub(cpu);
+        // Answers to the last uplinks are still on their way.
+        let end = clock() + LEAD.as_nanos() as u64;
+        while clock() < end {
+            sleep_until(clock() + TICK.as_nanos() as u64);
+            gateways.step(&self.frames, &self.workload, self.rate, start);
+            self.consumers.step(self.rate, start)?;
+        }
+        let server_resident_bytes = self.server.resident_bytes()?;
+        let (sent, heard) = (gateways.sent(), self.consumers.heard());
+        Ok(Outcome { rate: self.rate, sent, heard, server_cpu, server_resident_bytes, load_busy })
+    }
+}
+
+/// Sleeps until this moment of the monotonic clock, nanoseconds; not at all if it is past.
+fn sleep_until(moment: u64) {
+    let request = Timespec { tv_sec: (moment / 1_000_000_000) as i64, tv_nsec: (moment % 1_000_000_000) as i64 };
+    // A signal ends it early, and then less is due.
+    let _interrupted = rustix::thread::clock_nanosleep_absolute(rustix::thread::ClockId::Monotonic, &request);
 }
 
 fn core() -> usize {
     thread::available_parallelism().map_or(1, usize::from) - 1
-}
-
-fn pin() {
-    // Pinning is for evenness; a host that refuses it is measured all the same.
-    let _pinned = uring::pin_to_core(core());
 }
 
 /// Idle and other time of the load's core, in ticks.
