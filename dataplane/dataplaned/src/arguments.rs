@@ -73,6 +73,11 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u64).range(1..=4096))]
     pub(crate) journal_memory_mib: u64,
 
+    /// Directory in memory (tmpfs) where a killed dataplane leaves what it had not written to the journal yet, as much as
+    /// `--journal-memory-mib` per shard. Elsewhere, or without it, the journal is written at every turn instead.
+    #[arg(long, default_value = "/dev/shm")]
+    pub(crate) carry_dir: PathBuf,
+
     /// What all of the journal may take on disk, MiB; 0 is what the disk has room for.
     #[arg(long, default_value_t = 0)]
     pub(crate) journal_max_mib: u64,

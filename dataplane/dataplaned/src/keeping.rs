@@ -174,6 +174,8 @@ struct Thread {
     /// Segments that could not be made.
     waiting: Vec<(usize, Wanted)>,
     in_trouble: bool,
+    /// When what was carried over was last tried to be put into the journal.
+    began: Instant,
     checkpointed: Instant,
     trimmed: Instant,
     corrupt: u64,
@@ -186,7 +188,7 @@ struct Thread {
     told_at: Instant,
 }
 
-fn now() -> UnixMicros {
+pub(crate) fn now() -> UnixMicros {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UnixMicros(since.as_micros() as u64)
 }
@@ -202,6 +204,7 @@ impl Thread {
             plan: Box::default(),
             waiting: Vec::new(),
             in_trouble: false,
+            began: start,
             checkpointed: start,
             trimmed: start,
             corrupt: 0,
@@ -316,6 +319,13 @@ impl Thread {
 
     /// Folds what has ended, and removes what nobody wants.
     fn tend(&mut self) {
+        if !self.keeper.has_all_carried() && self.began.elapsed() >= TICK {
+            self.began = Instant::now();
+            if self.keeper.begin().is_ok() {
+                tracing::info!("what an earlier run carried over in memory is in the journal now");
+                self.say(Told::Catalog(self.keeper.catalog().clone()));
+            }
+        }
         let unfolded = self.keeper.unfolded_bytes();
         let due = unfolded >= CHECKPOINT_BYTES || (unfolded > 0 && self.checkpointed.elapsed() >= CHECKPOINT_INTERVAL);
         if due || (self.in_trouble && unfolded > 0) {

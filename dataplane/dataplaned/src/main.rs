@@ -5,6 +5,7 @@
 
 mod answers;
 mod arguments;
+mod carried;
 mod certificate;
 mod control;
 mod keeping;

@@ -1,14 +1,16 @@
 //! From arguments to serving shards, and back down.
 
 use crate::arguments::Arguments;
+use crate::carried::Carried;
 use crate::control::{Control, Kept, Parts, Scrape, Seat};
-use crate::keeping::Handle;
+use crate::keeping::{self, Handle};
 use crate::metrics::{Sources, Strays};
 use crate::plan_log::{Fault, PlanLog};
 use crate::{certificate, link, metrics};
 use crossbeam::channel::bounded;
 use driver::{Listener, Socket};
 use files::Directory;
+use journal::CARRY_HEADER_BYTES;
 use keeper::{Keeper, Recovered};
 use shard::{JournalOptions, Mailbox, Options, Ports, Shard, shard_of_slot};
 use std::fs;
@@ -56,7 +58,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     let tls = certificate::server_config(&arguments.cert, &arguments.key)?;
     let plan_log = open_plan(&arguments.data_dir)?;
     let _held = hold(&arguments.data_dir.join("journal"))?;
-    let (keeper, recovered) = open_journal(arguments)?;
+    let carried = Carried::open(&arguments.data_dir, &arguments.carry_dir);
+    let (keeper, recovered) = open_journal(arguments, &carried)?;
 
     let slot_key = slot_key(&arguments.data_dir)?;
     let slots = uring::gateway_slots(arguments.udp_listen, slot_key, uring::SLOT_RECEIVE_BYTES).map_err(text)?;
@@ -111,9 +114,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
         let directory = Some(directory.try_clone().map_err(text)?.into());
         let config = ShardConfig { shard: index, sockets, listeners, sizing, door, peers: wakers.clone(), directory };
         let (options, strays, started) = (options(index), Arc::clone(&strays), started.clone());
+        let carry = carried.make(recovered.epoch, index);
         let thread = thread::Builder::new()
             .name(format!("shard-{index}"))
-            .spawn(move || shard_thread(config, options, ports, mailbox, &strays, &started))
+            .spawn(move || shard_thread(config, carry, options, ports, mailbox, &strays, &started))
             .map_err(text)?;
         threads.push(thread);
     }
@@ -143,6 +147,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
 
 fn shard_thread(
     config: ShardConfig,
+    carry: Option<fs::File>,
     options: Options,
     ports: Ports,
     mailbox: Mailbox,
@@ -154,7 +159,7 @@ fn shard_thread(
     if let Err(error) = uring::pin_to_core(index) {
         tracing::warn!(shard = index, %error, "not pinned to a core");
     }
-    let driver = match Uring::start(config) {
+    let mut driver = match Uring::start(config) {
         Ok(driver) => driver,
         Err(error) => {
             // The main thread waits for this word; it is gone only if another shard failed first.
@@ -162,6 +167,11 @@ fn shard_thread(
             return;
         }
     };
+    if let (Some(file), Some(journal)) = (carry, &options.journal)
+        && let Err(error) = driver.carry_in(&file, CARRY_HEADER_BYTES + journal.limits.tail_bytes)
+    {
+        tracing::warn!(shard = index, %error, "nothing can be carried over in memory: the journal is written at every turn");
+    }
     let mut shard = Shard::new(driver, options, ports, mailbox);
     let _said = started.send(Ok(()));
     alloc_guard::serving(true);
@@ -196,7 +206,7 @@ fn hold(dir: &Path) -> Result<fs::File, String> {
 }
 
 /// Finds what an earlier run left in the journal.
-fn open_journal(arguments: &Arguments) -> Result<(Keeper<Directory>, Recovered), String> {
+fn open_journal(arguments: &Arguments, carried: &Carried) -> Result<(Keeper<Directory>, Recovered), String> {
     let dir = arguments.data_dir.join("journal");
     prepare(&dir)?;
     let files = Directory::open(&dir).map_err(|error| format!("journal {}: {error}", dir.display()))?;
@@ -204,9 +214,15 @@ fn open_journal(arguments: &Arguments) -> Result<(Keeper<Directory>, Recovered),
         bytes_max: arguments.journal_max_mib << 20,
         reserve_bytes: arguments.journal_reserve_mib << 20,
     };
-    let (mut keeper, recovered) = Keeper::recover(files, limits).map_err(|fault| journal_fault(arguments, &fault))?;
+    let left = carried.find()?;
+    let (mut keeper, recovered) = Keeper::recover_with(files, limits, &left.overs, keeping::now())
+        .map_err(|fault| journal_fault(arguments, &fault))?;
     if let Err(fault) = keeper.begin() {
         tracing::warn!(%fault, "the journal could not be made ready; it is tried again before it is made shorter");
+    }
+    // Else the next start needs them.
+    if keeper.has_all_carried() {
+        left.remove();
     }
     Ok((keeper, recovered))
 }

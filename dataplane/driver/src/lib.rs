@@ -327,6 +327,12 @@ pub trait Driver {
     /// If the file is not open: our own mistake.
     fn close_file(&mut self, file: File);
 
+    /// Puts bytes where the end of this process leaves them, though the end of the machine does not: at `offset` of a file in
+    /// memory, at once. Says whether that was done; a backend that was given no such place never does it.
+    fn carry(&mut self, _offset: u64, _bytes: &[u8]) -> bool {
+        false
+    }
+
     /// Sees that shard `peer` looks at its queues soon, if it sleeps.
     fn wake(&mut self, peer: usize);
 }

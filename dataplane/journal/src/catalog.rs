@@ -107,14 +107,15 @@ impl Catalog {
         self.iter().map(|info| info.bytes).sum()
     }
 
-    /// What of a segment counts, if anything does. It is known to be stored if a later one holds records; to know the same
+    /// What of a segment counts, if anything does and it is there. It is known to be stored if a later one holds records; to know the same
     /// of the last, and of one before a segment that was only made, it is to be scanned.
     #[must_use]
     pub fn part(&self, name: SegmentName) -> Option<Part> {
-        self.segments.get(&name)?.part()
+        self.segments.get(&name)?.part().filter(|part| !part.info.is_awaited())
     }
 
-    /// The parts that a reader of these lanes needs from a position on, in order; the first may begin at that position.
+    /// The parts that a reader of these lanes needs from a position on, in order; the first may begin at that position. Some
+    /// may still be [awaited](SegmentInfo::is_awaited).
     pub fn needed(&self, lanes: u64, from: Position) -> impl Iterator<Item = Part> {
         let first = SegmentName { epoch: from.epoch(), log: from.log(), number: 0 };
         let entries = self.segments.range(first..).filter(move |(_, entry)| entry.info.lanes & lanes != 0);

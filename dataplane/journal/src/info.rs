@@ -43,6 +43,18 @@ impl SegmentInfo {
         }
     }
 
+    /// A segment that is still to be made: there are records for it, and the disk takes none. Whoever wants them waits.
+    #[must_use]
+    pub const fn awaited(header: &Header) -> Self {
+        Self { bytes: 0, ..Self::unread(header) }
+    }
+
+    /// Whether it is still to be made.
+    #[must_use]
+    pub const fn is_awaited(&self) -> bool {
+        self.bytes == 0
+    }
+
     /// Whether only its header was read.
     #[must_use]
     pub const fn is_unread(&self) -> bool {

@@ -4,6 +4,7 @@
 //! and cut. Never opens, reads or writes a file, never reads a clock; allocates when something is made, never while it
 //! serves. Why it is as it is: `dataplane/decisions/0006-the-journal.md`.
 
+mod carry;
 mod catalog;
 mod cursor;
 mod feed;
@@ -16,6 +17,7 @@ mod ring;
 mod scan;
 mod segment;
 
+pub use carry::{BadCarryOver, CARRY_HEADER_BYTES, CarryOver};
 pub use catalog::{Catalog, Gap, Part, Retention};
 pub use cursor::{BadCursor, CURSOR_BYTES_MAX, Cursor, CursorBody, Cursors, GROUP_BYTES_MAX};
 pub use feed::{Flight, FlightLimits, Flights, NotRetried, WindowFull};

@@ -27,6 +27,7 @@
 //! The owner's loop: `append` what the turn brings, start `next_write`, tell `wrote`, and look at `stored` for what waits.
 //! Sizing: at 5 000 records/s of 300 bytes, 1.5 MB/s, a tail of 16 MiB holds what ten seconds without a disk bring.
 
+use crate::carry::{self, CARRY_HEADER_BYTES};
 use crate::info::SegmentInfo;
 use crate::position::{ALIGN_BYTES, OFFSET_END, Position};
 use crate::record::{BODY_BYTES_MAX, LANE_COUNT, MARK_BYTES, RECORD_BYTES_MAX, Record};
@@ -115,12 +116,58 @@ pub enum Tail<'a> {
     Nowhere,
 }
 
+/// The grid on which segments end, and the epochs of a run: what its offsets are called.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lines {
+    /// Bytes of records in a segment.
+    room: u64,
+    /// Bytes of one epoch: its last line.
+    span: u64,
+    /// In which the run began.
+    first_epoch: u16,
+}
+
+impl Lines {
+    /// `None` if a segment holds nothing, or an epoch no segment.
+    pub(crate) const fn new(segment_bytes: u64, epoch_bytes: u64, first_epoch: u16) -> Option<Self> {
+        if segment_bytes <= HEADER_BYTES as u64 || segment_bytes >= epoch_bytes {
+            return None;
+        }
+        let room = segment_bytes - HEADER_BYTES as u64;
+        Some(Self { room, span: (epoch_bytes - 1) / room * room, first_epoch })
+    }
+
+    /// The first line of the grid behind an offset.
+    pub(crate) const fn after(&self, offset: u64) -> u64 {
+        (offset / self.room + 1) * self.room
+    }
+
+    /// The position of an offset from the run's start.
+    pub(crate) const fn position(&self, log: u8, offset: u64) -> Position {
+        let epoch = self.first_epoch as u64 + offset / self.span;
+        assert!(epoch <= u16::MAX as u64, "what is appended can be named");
+        Position::new(epoch as u16, log, offset % self.span)
+    }
+
+    /// The offset from the run's start of a position, if it is one of this run and log. An epoch's end is the next one's
+    /// start.
+    pub(crate) fn own_offset(&self, log: u8, position: Position) -> Option<u64> {
+        let epochs = position.epoch().checked_sub(self.first_epoch)?;
+        let is_own = position.log() == log && position.offset() <= self.span;
+        is_own.then(|| u64::from(epochs) * self.span + position.offset())
+    }
+
+    /// Whether there is a position for an offset.
+    pub(crate) const fn is_nameable(&self, offset: u64) -> bool {
+        self.first_epoch as u64 + offset / self.span <= u16::MAX as u64
+    }
+}
+
 /// The log.
 #[derive(Debug)]
 pub struct Log {
     limits: Limits,
-    /// In which the run began.
-    first_epoch: u16,
+    lines: Lines,
     log: u8,
     ring: Ring,
     /// Offsets from the run's start at which records begin or segments end: `start <= stored <= written <= head`.
@@ -128,6 +175,8 @@ pub struct Log {
     stored: u64,
     written: u64,
     head: u64,
+    /// Up to where the carry-over has it.
+    carried: u64,
     /// What the last mark says.
     marked: u64,
     /// Of the segment that is wished for next.
@@ -157,13 +206,14 @@ impl Log {
         let _bounds_checked = Position::new(epoch, log, 0);
         Self {
             limits,
-            first_epoch: epoch,
+            lines: Lines::new(limits.segment_bytes, limits.epoch_bytes, epoch).expect("checked above"),
             log,
             ring: Ring::new(limits.tail_bytes),
             start: 0,
             stored: 0,
             written: 0,
             head: 0,
+            carried: 0,
             marked: 0,
             number: 0,
             current: None,
@@ -184,13 +234,13 @@ impl Log {
         assert!(record.body.len() <= BODY_BYTES_MAX, "body within the bound");
         assert!(record.lane < LANE_COUNT, "lane within the bound");
         const MARK: u64 = MARK_BYTES as u64;
-        let line = self.line_after(self.head);
+        let line = self.lines.after(self.head);
         let mark = if self.stored > self.marked { MARK } else { 0 };
         let bytes = record.encoded_bytes() as u64;
         // Room for the mark that closes is always kept.
         let rolls = self.head + mark + bytes + MARK > line;
         let at = if rolls { line } else { self.head + mark };
-        if !self.is_nameable(at) {
+        if !self.lines.is_nameable(at) {
             return Err(Full::Exhausted);
         }
         let end = at + bytes;
@@ -217,10 +267,10 @@ impl Log {
             Some(current) => self.offset_of(current.name, current.end),
             None => self.written,
         };
-        self.is_nameable(base).then(|| {
+        self.lines.is_nameable(base).then(|| {
             let place = self.position(base);
             let name = SegmentName { epoch: place.epoch(), log: self.log, number: self.number };
-            Wanted { name, base: place.offset(), end: place.offset() + self.line_after(base) - base }
+            Wanted { name, base: place.offset(), end: place.offset() + self.lines.after(base) - base }
         })
     }
 
@@ -345,7 +395,7 @@ impl Log {
     /// The epoch in which the run began. Those before it belong to earlier runs.
     #[must_use]
     pub const fn first_epoch(&self) -> u16 {
-        self.first_epoch
+        self.lines.first_epoch
     }
 
     /// From where on memory has the log.
@@ -372,6 +422,34 @@ impl Log {
         self.position(self.head)
     }
 
+    /// Bytes that wait to be written.
+    #[must_use]
+    pub const fn unwritten_bytes(&self) -> u64 {
+        self.head - self.written
+    }
+
+    /// The header of this log's [`CarryOver`](crate::CarryOver).
+    #[must_use]
+    pub fn carry_header(&self) -> [u8; CARRY_HEADER_BYTES] {
+        carry::header(&self.limits, self.lines.first_epoch, self.log)
+    }
+
+    /// What of the log is to be put into its carry-over next, and where in the file.
+    #[must_use]
+    pub fn uncarried(&self) -> Option<(u64, &[u8])> {
+        let bytes = self.ring.stretch(self.carried, self.head);
+        (!bytes.is_empty()).then(|| (CARRY_HEADER_BYTES as u64 + self.carried % self.ring.capacity(), bytes))
+    }
+
+    /// So many bytes of it are there.
+    ///
+    /// # Panics
+    /// If they are more than there are: our own mistake.
+    pub const fn carried(&mut self, count: usize) {
+        assert!(self.carried + count as u64 <= self.head, "what was carried was appended");
+        self.carried += count as u64;
+    }
+
     /// Whether a write is in flight.
     #[must_use]
     pub const fn is_writing(&self) -> bool {
@@ -379,46 +457,22 @@ impl Log {
     }
 
     const fn position(&self, offset: u64) -> Position {
-        let epoch = self.first_epoch as u64 + offset / self.span();
-        assert!(epoch <= u16::MAX as u64, "what is appended can be named");
-        Position::new(epoch as u16, self.log, offset % self.span())
+        self.lines.position(self.log, offset)
     }
 
     /// The offset from the run's start of one in a segment of this run.
     const fn offset_of(&self, name: SegmentName, offset: u64) -> u64 {
-        (name.epoch - self.first_epoch) as u64 * self.span() + offset
+        (name.epoch - self.lines.first_epoch) as u64 * self.lines.span + offset
     }
 
-    /// The offset from the run's start of a position, if it is one of this run and log. An epoch's end is the next one's
-    /// start.
     fn own_offset(&self, position: Position) -> Option<u64> {
-        let epochs = position.epoch().checked_sub(self.first_epoch)?;
-        let is_own = position.log() == self.log && position.offset() <= self.span();
-        is_own.then(|| u64::from(epochs) * self.span() + position.offset())
-    }
-
-    const fn is_nameable(&self, offset: u64) -> bool {
-        self.first_epoch as u64 + offset / self.span() <= u16::MAX as u64
-    }
-
-    const fn room(&self) -> u64 {
-        self.limits.segment_bytes - HEADER_BYTES as u64
-    }
-
-    /// The first line of the grid behind an offset.
-    const fn line_after(&self, offset: u64) -> u64 {
-        (offset / self.room() + 1) * self.room()
-    }
-
-    /// Bytes of one epoch: its last line.
-    const fn span(&self) -> u64 {
-        (self.limits.epoch_bytes - 1) / self.room() * self.room()
+        self.lines.own_offset(self.log, position)
     }
 
     /// Where the record behind the one at `offset` begins.
     fn next_of(&self, offset: u64) -> u64 {
         let record = Record::trusted(self.ring.record(offset));
-        if record.closes() { self.line_after(offset) } else { offset + record.encoded_bytes() as u64 }
+        if record.closes() { self.lines.after(offset) } else { offset + record.encoded_bytes() as u64 }
     }
 
     /// The end of the records that one write can take, none of them behind `line`.
@@ -456,7 +510,7 @@ impl Log {
     fn put_mark(&mut self, closes: bool, at: UnixMicros) {
         self.marked = self.stored;
         // Of its own epoch; what the former one has left to be stored is not told there.
-        let stored = self.stored.saturating_sub(self.head / self.span() * self.span());
+        let stored = self.stored.saturating_sub(self.head / self.lines.span * self.lines.span);
         self.put(&Record::mark(&stored.to_le_bytes(), closes, at));
     }
 

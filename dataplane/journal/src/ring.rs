@@ -57,6 +57,13 @@ impl Ring {
         rest.copy_from_slice(&self.bytes[..rest.len()]);
     }
 
+    /// The front of a stretch, up to the ring's end.
+    pub(crate) fn stretch(&self, from: u64, until: u64) -> &[u8] {
+        let index = self.index(from);
+        let count = (self.capacity - index).min((until - from) as usize);
+        &self.bytes[index..index + count]
+    }
+
     const fn index(&self, offset: u64) -> usize {
         (offset % self.capacity as u64) as usize
     }

@@ -133,6 +133,7 @@ impl<F: Files> Keeper<F> {
     /// The host's; then the former checkpoint counts, and all is tried again next time.
     pub fn checkpoint(&mut self, streams: &mut Covering<'_>) -> Result<u64, Fault> {
         self.mark_epoch()?;
+        self.pour()?;
         if !self.settled {
             self.tidy()?;
         }

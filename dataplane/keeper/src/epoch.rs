@@ -28,13 +28,15 @@ pub(crate) fn last(names: &[String]) -> u16 {
 }
 
 impl<F: Files> Keeper<F> {
-    /// Begins the run that recovery has prepared: marks its epoch as given, and removes what earlier runs left half done.
+    /// Begins the run that recovery has prepared: marks its epoch as given, puts what was carried over into segments, and removes
+    /// what earlier runs left half done.
     ///
     /// # Errors
-    /// The host's. Both are tried again before the next checkpoint, and so before any segment goes. Until then the epoch is
+    /// The host's. All of it is tried again before the next checkpoint, and so before any segment goes. Until then the epoch is
     /// given again only if nothing of this run is on the disk.
     pub fn begin(&mut self) -> Result<(), Fault> {
         self.mark_epoch()?;
+        self.pour()?;
         self.tidy()
     }
 

@@ -56,7 +56,8 @@ impl<F: Files> Keeper<F> {
         let is_timed = query.from.0 > 0 || query.to.0 > 0;
         let mut page = Page { count: 0, next: None };
         let mut left = READ_BYTES_MAX;
-        for part in self.catalog.needed(u64::MAX, query.after).collect::<Vec<_>>() {
+        let parts = self.catalog.needed(u64::MAX, query.after).filter(|part| !part.info.is_awaited());
+        for part in parts.collect::<Vec<_>>() {
             let name = part.info.name;
             let end = UnixMicros(part.info.last_at.0.saturating_add(CLOCK_SLACK_US));
             // An event is no younger than its record.

@@ -10,6 +10,7 @@
 //!   manifest                   which checkpoint counts, and which segments it stands for; replaced by rename
 //! ```
 
+mod carry;
 mod checkpoint;
 mod damage;
 mod epoch;
@@ -145,6 +146,8 @@ pub struct Keeper<F> {
     pub(crate) globals: Globals,
     /// Segments that have ended and are not in the checkpoint.
     pub(crate) ended: Vec<SegmentName>,
+    /// What was carried over from earlier runs and no segment has yet, in order.
+    pub(crate) unpoured: Vec<carry::Stretch>,
     /// Whoever reads may find some, and several may read.
     pub(crate) damages: Mutex<Damages>,
     pub(crate) summaries: BTreeMap<SegmentName, summary::Summary>,

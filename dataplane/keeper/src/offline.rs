@@ -312,6 +312,7 @@ impl<F: Files> Keeper<F> {
             sections: manifest.sections.clone(),
             globals: Globals::default(),
             ended: Vec::new(),
+            unpoured: Vec::new(),
             damages: Mutex::default(),
             summaries: BTreeMap::new(),
             base: Default::default(),

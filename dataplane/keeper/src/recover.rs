@@ -7,14 +7,16 @@
 //!   manifest -> checkpoint, lane by lane, several side by side ──────────────────┴─▶ devices, one at a time
 //! ```
 
+use crate::carry;
 use crate::checkpoint;
 use crate::epoch;
 use crate::fold::{Deltas, Fold, Globals};
 use crate::manifest;
 use crate::section::fill;
 use crate::{Fault, Keeper, Limits};
+use base::UnixMicros;
 use files::Files;
-use journal::{BadHeader, Catalog, Gap, HEADER_BYTES, Header, LANE_COUNT, SegmentInfo, SegmentName};
+use journal::{BadHeader, CarryOver, Catalog, Gap, HEADER_BYTES, Header, LANE_COUNT, SegmentInfo, SegmentName};
 use session::DeviceState;
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
@@ -49,6 +51,8 @@ pub struct Counts {
     pub gaps: u64,
     /// Records of a later version, passed over.
     pub unknown: u64,
+    /// Records that only memory had, of a run that was killed.
+    pub carried: u64,
 }
 
 impl<F: Files> Keeper<F> {
@@ -57,6 +61,19 @@ impl<F: Files> Keeper<F> {
     /// # Errors
     /// [`Fault`]; nothing was changed.
     pub fn recover(files: F, limits: Limits) -> Result<(Self, Recovered), Fault> {
+        Self::recover_with(files, limits, &[], UnixMicros(0))
+    }
+
+    /// The same, with what its logs had carried over. [`Keeper::begin`] puts that into segments.
+    ///
+    /// # Errors
+    /// [`Fault`]; nothing was changed.
+    pub fn recover_with(
+        files: F,
+        limits: Limits,
+        carried: &[CarryOver],
+        now: UnixMicros,
+    ) -> Result<(Self, Recovered), Fault> {
         let mut counts = Counts::default();
         let names = files.list()?;
         let manifest = manifest::read(&files, &names)?;
@@ -78,6 +95,7 @@ impl<F: Files> Keeper<F> {
             sections: manifest.sections,
             globals: Globals::default(),
             ended: Vec::new(),
+            unpoured: Vec::new(),
             damages: Mutex::default(),
             summaries: BTreeMap::new(),
             base: Default::default(),
@@ -91,12 +109,19 @@ impl<F: Files> Keeper<F> {
             }
         }
         keeper.find_segments(&names, &mut counts)?;
+        for over in carried {
+            let stretches = keeper.find_carried(over, now)?;
+            keeper.unpoured.extend(stretches);
+        }
+        keeper.unpoured.sort_by_key(carry::Stretch::name);
+        last_epoch = keeper.unpoured.iter().map(|stretch| stretch.name().epoch).fold(last_epoch, u16::max);
         keeper.epoch = last_epoch.checked_add(1).ok_or(Fault::EpochsUsedUp)?;
         let (globals, lost) =
             if keeper.generation == 0 { Default::default() } else { keeper.globals_of_checkpoint()? };
         counts.corrupt += lost;
         keeper.globals = globals;
         let fold = keeper.fold_rest(&mut counts)?;
+        keeper.await_carried();
         counts.gaps = keeper.gaps().count() as u64;
         counts.segments = keeper.catalog.iter().count() as u64;
         counts.unknown = fold.unknown_count;
@@ -141,7 +166,12 @@ impl<F: Files> Keeper<F> {
             }
         }
         let mut fold = Fold::new(self.globals.clone());
+        let mut carried = self.unpoured.iter().peekable();
         for name in &rest {
+            // In one epoch a lane belongs to one log, which ends with what was carried over.
+            while let Some(stretch) = carried.next_if(|stretch| stretch.name().epoch < name.epoch) {
+                counts.carried += stretch.fold(&mut fold);
+            }
             let Some(part) = self.catalog.part(*name) else { continue };
             let mut records = 0;
             let (info, _, lost) = self.scan_until(&part, |position, record| {
@@ -153,6 +183,7 @@ impl<F: Files> Keeper<F> {
             counts.corrupt += lost;
             counts.records += records;
         }
+        counts.carried += carried.map(|stretch| stretch.fold(&mut fold)).sum::<u64>();
         self.ended = rest;
         Ok(fold)
     }

@@ -5,7 +5,9 @@
 //! a write in flight adds to the next one. Never makes a file: the keeper does, one ahead.
 //!
 //! ```text
-//!   append ... append -> flush: one write, with an fdatasync if somebody waits -> Written -> kept -> answers, replies, feeds
+//!   append ... append -> flush: carried over, in memory
+//!                           └─▶ one write, with an fdatasync if somebody waits -> Written -> kept -> answers, replies, feeds
+//!   nobody waits:  it is written once much has come, and stored within 100 ms
 //!   disk full:     no event of a durable stream is taken; state goes on into the segment that is there
 //!   write fails:   the segment is given up, what is not stored goes into another
 //! ```
@@ -20,6 +22,13 @@ use std::time::Duration;
 
 /// What nobody waits for is stored after this at the latest: it bounds what a power loss makes forgotten.
 const SYNC_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What an answer to a device waits for is stored after this at the latest. It is on the air a second later (RX1), so nobody
+/// sees the difference, and the disk is asked once for many.
+const GATHER: Duration = Duration::from_millis(5);
+
+/// Bytes that are written although nobody waits for them: it bounds the write that somebody will wait for.
+const UNWRITTEN_BYTES_MAX: u64 = 64 << 10;
 
 /// Segments open for writing: the one in use, the next, and some that are being closed.
 const OPEN_COUNT_MAX: usize = 4;
@@ -85,13 +94,15 @@ pub enum NotTaken {
     Log(Full),
 }
 
-/// How soon a record must be kept.
+/// How soon a record must be kept. All of them are carried over at once, where there is memory for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Need {
     /// With what comes.
     Some,
     /// Written is enough, and waited for.
     Written,
+    /// Stored, and waited for by an answer that has a while.
+    Soon,
     /// Stored, and waited for.
     Stored,
 }
@@ -114,6 +125,14 @@ pub struct Keeping {
     trouble: Option<Trouble>,
     /// Somebody waits until this is stored.
     urgent: Position,
+    /// An answer waits until this is stored: soon is early enough.
+    soon: Position,
+    /// Since when.
+    soon_since: Option<Monotonic>,
+    /// Somebody waits until this is written.
+    prompt: Position,
+    /// Whether the log is carried over: else it is written at every turn.
+    carries: Option<bool>,
     /// The end of the last record that must be stored, not only written.
     strict: Position,
     /// When the oldest record that is not stored came.
@@ -139,6 +158,10 @@ impl Keeping {
             asked: None,
             trouble: None,
             urgent: start,
+            soon: start,
+            soon_since: None,
+            prompt: start,
+            carries: None,
             strict: start,
             unstored_since: None,
             moved: false,
@@ -177,21 +200,31 @@ impl Keeping {
         self.unstored_since.get_or_insert(now);
         match need {
             Need::Some => self.strict = end,
-            Need::Written => return Ok(Ticket(end.0 | WRITTEN_IS_ENOUGH)),
+            Need::Written => {
+                self.prompt = end;
+                return Ok(Ticket(end.0 | WRITTEN_IS_ENOUGH));
+            }
+            Need::Soon => (self.strict, self.soon) = (end, end),
             Need::Stored => (self.strict, self.urgent) = (end, end),
         }
         Ok(Ticket(end.0))
     }
 
-    /// Whether what has this ticket is kept. If not, its being stored is urgent.
+    /// Whether what has this ticket is kept. If not, it is stored soon.
     pub(crate) fn is_kept(&mut self, ticket: Ticket) -> bool {
         let end = Position(ticket.0 & !WRITTEN_IS_ENOUGH);
         let stored = if ticket.0 & WRITTEN_IS_ENOUGH == 0 { end } else { self.strict.min(end) };
         if self.log.stored() >= stored {
             return self.log.written() >= end;
         }
-        self.urgent = self.urgent.max(stored);
+        self.soon = self.soon.max(stored);
         false
+    }
+
+    /// Whether everything is stored. If not, that is urgent.
+    pub(crate) fn stores_all(&mut self) -> bool {
+        self.urgent = self.log.head();
+        self.log.stored() >= self.urgent
     }
 
     /// Up to where feeds may read: what of the log satisfies the streams that wait for the disk.
@@ -203,7 +236,10 @@ impl Keeping {
     #[must_use]
     pub fn deadline(&self) -> Monotonic {
         match self.unstored_since {
-            Some(since) if self.in_flight.is_none() => since.after(SYNC_INTERVAL),
+            Some(since) if self.in_flight.is_none() => {
+                let soon = self.soon_since.map_or(Monotonic::NEVER, |since| since.after(GATHER));
+                since.after(SYNC_INTERVAL).min(soon)
+            }
             _ => Monotonic::NEVER,
         }
     }
@@ -230,18 +266,40 @@ impl Keeping {
                 mailbox.push(FromShard::Sealed(info));
             }
         }
-        let late = self.unstored_since.is_some_and(|since| since.after(SYNC_INTERVAL) <= now);
-        let sync = late || self.urgent > self.log.stored();
-        if self.in_flight.is_none() {
+        let carries = self.carry(driver);
+        let stored = self.log.stored();
+        self.soon_since = if self.soon > stored { self.soon_since.or(Some(now)) } else { None };
+        let due = |since: Option<Monotonic>, span| since.is_some_and(|since| since.after(span) <= now);
+        let late = due(self.unstored_since, SYNC_INTERVAL) || due(self.soon_since, GATHER);
+        let sync = late || self.urgent > stored;
+        let write = !carries || self.prompt > self.log.written() || self.log.unwritten_bytes() > UNWRITTEN_BYTES_MAX;
+        if self.in_flight.is_none() && (sync || write) {
             self.in_flight = self.log.next_write(sync);
             self.submitted = false;
         }
         match self.in_flight {
             Some(write) if !self.submitted => self.submit(driver, &write),
             // There is no segment to write to: it is not time that is waited for.
-            None if late => self.unstored_since = Some(now),
+            None if late => {
+                self.unstored_since = self.unstored_since.map(|_| now);
+                self.soon_since = self.soon_since.map(|_| now);
+            }
             _ => {}
         }
+    }
+
+    /// Puts what the turn brought where the end of this process leaves it. Says whether there is such a place.
+    fn carry<D: Driver>(&mut self, driver: &mut D) -> bool {
+        let mut carries = self.carries.unwrap_or_else(|| driver.carry(0, &self.log.carry_header()));
+        while let Some((offset, bytes)) = self.log.uncarried().filter(|_| carries) {
+            let count = bytes.len();
+            carries = driver.carry(offset, bytes);
+            if carries {
+                self.log.carried(count);
+            }
+        }
+        self.carries = Some(carries);
+        carries
     }
 
     /// Gives the write to the driver, or leaves it for the next turn if no buffer is free.

@@ -30,7 +30,8 @@ impl Load {
 }
 
 impl<D: Driver> Shard<D> {
-    /// Takes mail. False when the shard was told to stop and every connection is gone, or had its time.
+    /// Takes mail. False when the shard was told to stop, every connection is gone and everything is stored, or they had
+    /// their time.
     pub(crate) fn take_mail(&mut self, now: Now) -> bool {
         for _ in 0..MAIL_PER_TURN_MAX {
             // An answer is never lost: without room for it the question waits.
@@ -40,8 +41,10 @@ impl<D: Driver> Shard<D> {
             let Some(message) = self.mailbox.to.pop() else { break };
             self.mail(message, now);
         }
-        let over = self.clients.open_count == 0 || self.stop_at.is_some_and(|at| at <= now.monotonic);
-        if self.stop_at.is_some() && over && self.mailbox.may_answer() {
+        let Some(stop_at) = self.stop_at else { return true };
+        let stored = self.keeping.as_mut().is_none_or(crate::Keeping::stores_all);
+        let over = (self.clients.open_count == 0 && stored) || stop_at <= now.monotonic;
+        if over && self.mailbox.may_answer() {
             self.mailbox.push(FromShard::Stopped);
             return false;
         }

@@ -166,7 +166,7 @@ impl<D: Driver> Sink for Outlets<'_, D> {
             Change::Uplink(advance, event) => return self.keep_uplink(owner, advance, event),
             Change::Device(record) => {
                 body[..RECORD_BYTES].copy_from_slice(&record.to_wire());
-                (journal::Kind::Device, RECORD_BYTES, Need::Stored, false)
+                (journal::Kind::Device, RECORD_BYTES, Need::Soon, false)
             }
             Change::Queued(downlink) => {
                 let room = body.first_chunk_mut().expect("a body has room for any downlink");

@@ -173,13 +173,14 @@ impl Feeds {
         }
     }
 
-    /// A segment cannot be read. One that is gone is lost to the feeds, and they go on behind it; a disk that fails is
-    /// asked again.
+    /// A segment cannot be read. One that is gone is lost to the feeds, and they go on behind it; one that is still to come, and
+    /// a disk that fails, is asked again.
     fn failed(&mut self, errno: i32, ground: &mut Ground<'_>) {
         const ENOENT: i32 = 2;
         ground.counters.drops.count(Drop::SegmentUnreadable);
         let Some(serving) = self.reader.serving.take() else { return };
-        if errno == ENOENT && self.restart_count(serving.feed) == serving.restart_count {
+        let is_gone = errno == ENOENT && !serving.part.info.is_awaited();
+        if is_gone && self.restart_count(serving.feed) == serving.restart_count {
             let end = serving.part.info.name.position(serving.part.extent.until);
             return self.read_up_to(serving.feed, end, ground);
         }

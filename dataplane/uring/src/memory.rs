@@ -1,6 +1,9 @@
-//! One mapping of zeroed, page-aligned memory that never moves: what the kernel is given addresses of.
+//! One mapping of zeroed, page-aligned memory that never moves: what the kernel is given addresses of, or what of a file in
+//! memory outlives the process.
 
+use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
 
 /// An anonymous private mapping. Its pages become resident when first touched.
@@ -31,6 +34,41 @@ impl Region {
         // SAFETY: the range is the mapping just made.
         unsafe { libc::madvise(start, bytes, libc::MADV_DONTFORK) };
         Ok(Self { start: NonNull::new(start.cast()).expect("a mapping is not at zero"), bytes })
+    }
+
+    /// The first bytes of a file, shared with it: what is written there is in the file at once. Its room is reserved, so that
+    /// no write can find none; nobody may shorten it.
+    pub(crate) fn of_file(file: &File, bytes: usize) -> io::Result<Self> {
+        // SAFETY: no memory is passed.
+        let reserved = unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, bytes as libc::off_t) };
+        if reserved != 0 {
+            return Err(io::Error::from_raw_os_error(reserved));
+        }
+        // SAFETY: a fresh mapping at an address of the kernel's choice touches nothing that exists.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                file.as_raw_fd(),
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self { start: NonNull::new(start.cast()).expect("a mapping is not at zero"), bytes })
+    }
+
+    /// Copies bytes to `offset`; false if they do not fit there.
+    pub(crate) fn put(&mut self, offset: usize, bytes: &[u8]) -> bool {
+        if offset.checked_add(bytes.len()).is_none_or(|end| end > self.bytes) {
+            return false;
+        }
+        // SAFETY: the range is within the mapping, which is ours alone to write to and of which nobody holds a slice.
+        unsafe { self.at(offset, bytes.len()).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        true
     }
 
     /// The address of the byte at `offset`, with `len` bytes inside the mapping behind it.

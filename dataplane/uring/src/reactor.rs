@@ -86,6 +86,7 @@ pub struct Uring {
     unix: UnixMicros,
     limits: Limits,
     shard: usize,
+    carry: Option<Region>,
 }
 
 /// A listener.
@@ -198,10 +199,21 @@ impl Uring {
                 file_buffer_count,
             },
             shard: config.shard,
+            carry: None,
         };
         uring.arm();
         uring.enter(None);
         Ok(uring)
+    }
+
+    /// Gives it the first `bytes` of a file, of a file system in memory, for [`Driver::carry`]. The file must not be shortened
+    /// while the shard lives.
+    ///
+    /// # Errors
+    /// If the file system has no room for them, or the host refuses; then nothing has changed.
+    pub fn carry_in(&mut self, file: &std::fs::File, bytes: usize) -> io::Result<()> {
+        self.carry = Some(Region::of_file(file, bytes)?);
+        Ok(())
     }
 
     /// How the ring runs its completions here.
@@ -424,6 +436,10 @@ impl Driver for Uring {
 
     fn send_to(&mut self, socket: Socket, target: SocketAddr, bytes: &[u8]) -> Result<(), Busy> {
         self.send_datagram(socket, target, bytes)
+    }
+
+    fn carry(&mut self, offset: u64, bytes: &[u8]) -> bool {
+        self.carry.as_mut().is_some_and(|carry| carry.put(offset as usize, bytes))
     }
 
     fn pause(&mut self, connection: Connection) {

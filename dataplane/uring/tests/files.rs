@@ -370,3 +370,19 @@ fn a_shard_that_ends_leaves_no_descriptor_and_no_write_half_told() {
         assert_eq!(holders(), 0, "round {round}");
     }
 }
+
+#[test]
+fn what_is_carried_is_in_the_file_at_once_and_nothing_beyond_it() {
+    let home = tempfile::tempdir_in("/dev/shm").expect("memory");
+    let path = home.path().join("carry");
+    let file = fs::File::options().read(true).write(true).create_new(true).open(&path).expect("a file");
+    let (mut uring, _home) = over_files(SMALL);
+    assert!(!uring.carry(0, b"nowhere"), "there is no place yet");
+    uring.carry_in(&file, 4096).expect("room");
+    assert!(uring.carry(4090, b"end...") && uring.carry(0, b"begin"));
+    assert!(!uring.carry(4091, b"beyond") && !uring.carry(u64::MAX, b"x"));
+    let bytes = fs::read(&path).expect("readable");
+    assert_eq!((bytes.len(), &bytes[..5], &bytes[4090..]), (4096, &b"begin"[..], &b"end..."[..]));
+    let too_much = uring.carry_in(&file, usize::MAX / 2).expect_err("no memory is as large");
+    assert!(matches!(too_much.raw_os_error(), Some(libc::ENOSPC | libc::EFBIG)), "{too_much}");
+}

@@ -11,7 +11,7 @@ use base::{Eui64, Monotonic, UnixMicros};
 use contract::v1;
 use driver::steering::slot_of;
 use files::Files as _;
-use journal::{Position, Wanted};
+use journal::{CarryOver, Position, Wanted};
 use keeper::{Fault, Keeper, Query, Recovered, Retention, Stretch};
 use plan::{Config, Delivery, Plan, Upsert};
 use session::{DeviceState, lane_of_eui};
@@ -89,6 +89,8 @@ pub struct Control {
     pub checkpoints: u64,
     /// Segments that were removed.
     pub removed: u64,
+    /// Records that only memory had when a node was killed.
+    pub carried: u64,
 }
 
 impl Control {
@@ -128,6 +130,7 @@ impl Control {
             connections: Vec::new(),
             checkpoints: 0,
             removed: 0,
+            carried: 0,
         }
     }
 
@@ -244,6 +247,9 @@ impl Control {
 
     /// Does a moment's work. Returns the shards to be woken.
     pub fn step(&mut self, now: Monotonic, unix: UnixMicros) -> Vec<usize> {
+        if self.keeper.as_mut().is_some_and(|keeper| !keeper.has_all_carried() && keeper.begin().is_ok()) {
+            self.tell_catalog();
+        }
         if self.retry_at <= now {
             self.retry_at = now.after(RETRY_INTERVAL);
             for (shard, wanted) in std::mem::take(&mut self.wanted) {
@@ -405,7 +411,10 @@ impl Control {
     fn recover(&mut self) -> Option<(Recovered, Vec<DeviceState>)> {
         for _ in 0..RECOVERIES_MAX {
             let limits = keeper::Limits { bytes_max: 0, reserve_bytes: 0 };
-            let found = Keeper::recover(self.folder.clone(), limits);
+            let files = self.disk.borrow().carried();
+            let mut overs: Vec<_> = files.into_iter().map(CarryOver::parse).filter_map(Result::ok).collect();
+            overs.sort_by_key(CarryOver::start);
+            let found = Keeper::recover_with(self.folder.clone(), limits, &overs, UnixMicros(1));
             if self.disk.borrow().has_ended() {
                 return None;
             }
@@ -426,6 +435,10 @@ impl Control {
                 let _begun = keeper.begin();
                 let names = keeper.gaps().map(|gap| (gap.before.to_string(), gap.behind.to_string()));
                 self.gaps.extend(names);
+                self.carried += recovered.counts.carried;
+                if keeper.has_all_carried() {
+                    self.disk.borrow_mut().forget_carried();
+                }
                 self.keeper = Some(keeper);
                 self.note_damages();
                 return Some((recovered, states));

@@ -119,6 +119,8 @@ pub struct Disk {
     /// Of the last operation that was done.
     last_done: u64,
     witness: Witness,
+    /// What hosts had their memory carry over, run after run: files of no disk, which go with the power.
+    carried: Vec<(HostIndex, Vec<u8>)>,
 }
 
 impl Disk {
@@ -145,6 +147,7 @@ impl Disk {
             stalled_until: Monotonic(0),
             last_done: 0,
             witness: Witness::default(),
+            carried: Vec::new(),
         }))
     }
 
@@ -239,6 +242,36 @@ impl Disk {
         self.capacity_bytes.saturating_sub(self.used_bytes())
     }
 
+    // Memory.
+
+    /// Puts bytes where the end of the process leaves them, unless memory is short.
+    pub(crate) fn carry(&mut self, host: HostIndex, offset: u64, bytes: &[u8]) -> bool {
+        let scarce = if offset == 0 { 4 } else { 4096 };
+        if self.has_ended() || self.random.below(scarce) == 0 {
+            self.tally.carries_refused += 1;
+            return false;
+        }
+        if offset == 0 {
+            self.carried.push((host, Vec::new()));
+        }
+        let Some((_, file)) = self.carried.iter_mut().rfind(|(holder, _)| *holder == host) else { return false };
+        let end = offset as usize + bytes.len();
+        file.resize(file.len().max(end), 0);
+        file[offset as usize..end].copy_from_slice(bytes);
+        true
+    }
+
+    /// What hosts had carried over.
+    #[must_use]
+    pub fn carried(&self) -> Vec<Vec<u8>> {
+        self.carried.iter().map(|(_, file)| file.clone()).collect()
+    }
+
+    /// Segments have it.
+    pub fn forget_carried(&mut self) {
+        self.carried.clear();
+    }
+
     // Ends.
 
     /// A host's process dies. What it had in flight happens, happens in part, or does not; what was written stays.
@@ -254,6 +287,7 @@ impl Disk {
     /// The node loses power. Machines that used this disk are to be dropped.
     pub fn power_cut(&mut self) {
         self.tally.cuts += 1;
+        self.carried.clear();
         let gone = std::mem::take(&mut self.flights);
         self.land(gone);
         self.done.clear();

@@ -42,6 +42,8 @@ pub struct DiskTally {
     pub lost_syncs: u64,
     /// Bits that flipped.
     pub flips: u64,
+    /// Bytes that memory did not take, to be carried over.
+    pub carries_refused: u64,
     /// Operations that a kill or a cut found in flight.
     pub interrupted: u64,
     /// Power cuts.

@@ -53,6 +53,10 @@ pub(crate) struct Files {
 }
 
 impl Files {
+    pub(crate) fn carry(&self, offset: u64, bytes: &[u8]) -> bool {
+        self.disk.borrow_mut().carry(self.host, offset, bytes)
+    }
+
     pub(crate) fn new(disk: &SharedDisk, host: HostIndex, sizes: FileSizes) -> Self {
         let vacant =
             || Place { generation: 0, phase: Phase::Vacant, inode: 0, writable: false, writing: None, reads: 0 };

@@ -413,6 +413,10 @@ fn digest(completion: &Completion) -> [u8; 8] {
 }
 
 impl Driver for Machine {
+    fn carry(&mut self, offset: u64, bytes: &[u8]) -> bool {
+        self.files.as_mut().is_some_and(|files| files.carry(offset, bytes))
+    }
+
     fn limits(&self) -> Limits {
         let none = FileSizes { count: 0, buffer_bytes: 0, buffer_count: 0 };
         let files = self.files.as_ref().map_or(none, |files| files.sizes);

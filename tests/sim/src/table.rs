@@ -53,6 +53,8 @@ const KINDS: &[Kind] = &[
     ("clock set forward", |it| it.tally.clocks_forward),
     ("clock set back", |it| it.tally.clocks_back),
     ("power cuts", |it| it.befell.power_cuts),
+    ("records that only memory carried over a kill", |it| it.control.carried),
+    ("memory that carries nothing over", |it| it.disk.carries_refused),
     ("kills", |it| it.befell.kills),
     ("ends between two disk operations", |it| it.befell.crashes_at_operations),
     ("control restarts", |it| it.befell.control_restarts),

@@ -81,7 +81,14 @@ impl<'a> Kept<'a> {
 fn say(recovered: &Recovered) {
     let counts = recovered.counts;
     let groups = recovered.globals().cursors.len();
-    tracing::info!(epoch = recovered.epoch, segments = counts.segments, records = counts.records, groups, "journal");
+    tracing::info!(
+        epoch = recovered.epoch,
+        segments = counts.segments,
+        records = counts.records,
+        carried = counts.carried,
+        groups,
+        "journal"
+    );
     if counts.corrupt + counts.foreign + counts.gaps + counts.unknown > 0 {
         tracing::error!(
             corrupt = counts.corrupt,

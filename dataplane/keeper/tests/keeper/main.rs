@@ -13,6 +13,7 @@ use session::{Advance, DEV_NONCE_COUNT, Dequeued, DeviceState, KeptDownlink, Kep
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
+mod carried;
 mod losses;
 mod memory;
 mod reading;
@@ -47,6 +48,8 @@ struct Run {
     log: Log,
     files: Memory,
     clock: u64,
+    /// The carry-over, if there is one: then most of the log is in no segment yet.
+    carry: Option<Vec<u8>>,
 }
 
 impl Run {
@@ -60,7 +63,7 @@ impl Run {
         keeper.begin()?;
         let clock = 1_700_000_000_000_000 + u64::from(recovered.epoch) * 1_000_000_000;
         let log = Log::new(limits, recovered.epoch, 0);
-        Ok((Self { keeper, log, files: files.clone(), clock }, recovered))
+        Ok((Self { keeper, log, files: files.clone(), clock, carry: None }, recovered))
     }
 
     fn append(&mut self, kind: Kind, lane: u8, body: &[u8]) -> Position {
@@ -82,6 +85,12 @@ impl Run {
             assert!(self.log.ready(wanted.name));
         }
         let position = self.log.append(&record).expect("room").position;
+        if let Some(carry) = &mut self.carry {
+            carried::carry(&mut self.log, carry);
+            if self.log.unwritten_bytes() < carried::UNWRITTEN_BYTES {
+                return position;
+            }
+        }
         while let Some(write) = self.log.next_write(true) {
             let mut bytes = vec![0; write.bytes];
             self.log.copy(&write, &mut bytes);

@@ -22,9 +22,13 @@ pub(crate) struct Directory(pub(crate) PathBuf);
 impl Directory {
     /// A new one.
     pub(crate) fn new() -> Self {
+        Self::below(&std::env::temp_dir())
+    }
+
+    fn below(parent: &Path) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("trunkline-it-{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed));
-        let path = std::env::temp_dir().join(name);
+        let path = parent.join(name);
         std::fs::create_dir_all(&path).expect("a temporary directory");
         Self(path)
     }
@@ -49,6 +53,8 @@ pub(crate) struct System {
     pub(crate) core_count: u32,
     pub(crate) options: Vec<String>,
     pub(crate) directory: Directory,
+    /// In memory: what a killed dataplane leaves there goes with the test.
+    pub(crate) memory: Directory,
 }
 
 impl System {
@@ -79,6 +85,7 @@ impl System {
             core_count,
             options: options.iter().map(|option| (*option).to_owned()).collect(),
             directory,
+            memory: Directory::below(Path::new("/dev/shm")),
         }
     }
 
@@ -132,6 +139,7 @@ impl System {
         let mut command = Command::new(binary("trunkline-dataplane"));
         command.arg("--data-dir").arg(self.path("dataplane"));
         command.arg("--cores").arg(self.core_count.to_string());
+        command.arg("--carry-dir").arg(&self.memory.0);
         // Many dataplanes begin and end here: each makes small segments.
         command.args(["--journal-segment-mib", "1", "--journal-memory-mib", "1"]);
         command.arg("--control-socket").arg(self.path("control.sock"));

@@ -67,6 +67,29 @@ fn a_killed_dataplane_goes_on_where_it_was() {
 }
 
 #[test]
+fn what_was_delivered_comes_once_however_soon_the_dataplane_is_killed() {
+    let mut world = World::start();
+    let (mut gateway, mut device) = (world.gateway(1), world.abp(1));
+    let stream = world.stream(&json!({}));
+    let mut socket = world.open(&stream);
+    for payload in 0..6 {
+        let frame = device.uplink(1, &[payload], Say::default());
+        gateway.hear(&frame, Heard::default());
+        // Nothing was stored yet: the consumer has it sooner than any disk.
+        assert_eq!(socket.next()["Data"], format!("{payload:02X}"));
+        world.system.kill_dataplane();
+        drop(socket);
+        world.system.start_dataplane();
+        assert!(gateway.open(), "the gateway finds its way back");
+        socket = world.open(&stream);
+        gateway.hear(&frame, Heard::default());
+        socket.silent(Duration::from_millis(100));
+    }
+    let left = std::fs::read_dir(&world.system.memory.0).expect("the directory").count();
+    assert_eq!(left, 2, "one file for each shard: those of earlier runs are gone");
+}
+
+#[test]
 fn a_dataplane_starts_from_its_own_store_while_control_is_dead() {
     let mut world = World::start();
     let (mut gateway, mut device) = (world.gateway(1), world.abp(1));
