@@ -209,8 +209,9 @@ impl<D: Driver> Shard<D> {
 
     fn deadline(&self) -> Monotonic {
         let keeping = self.keeping.as_ref().map_or(Monotonic::NEVER, Keeping::deadline);
-        self.network
-            .deadline()
+        let network = self.network.deadline();
+        let network = if network == Monotonic::NEVER { network } else { Monotonic(network.0.next_multiple_of(SLACK_NS)) };
+        network
             .min(self.gateways.deadline())
             .min(self.clients.deadline())
             .min(keeping)
@@ -407,6 +408,10 @@ impl<D: Driver> Shard<D> {
         }
     }
 }
+
+/// So late may be what the network server does by the clock (windows that end, answers that are due), together with all
+/// that falls due meanwhile: a wake-up for each would cost more than what it does.
+const SLACK_NS: u64 = 1_000_000;
 
 /// The time until which a consumer's closing is waited for at a stop.
 pub(crate) const STOP_TIMEOUT: Duration = Duration::from_millis(500);
