@@ -174,7 +174,7 @@ impl Streams {
             return Err("there is none".into());
         };
         let mut changes = Vec::new();
-        let replayed = log.replay_committed(|change| {
+        let replayed = log.replay(|change| {
             use v1::change::Body;
             if !matches!(change.body, Some(Body::Device(_) | Body::Gateway(_))) {
                 changes.push(change);

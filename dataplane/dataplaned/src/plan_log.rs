@@ -15,7 +15,7 @@ use prost::Message;
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 const MAGIC: &[u8; 8] = b"TRKPLAN1";
@@ -63,6 +63,8 @@ pub(crate) struct PlanLog {
     pub(crate) revision: u64,
     /// Where that ends.
     end: u64,
+    /// The file can be written to, and nothing stands behind the end.
+    is_ready: bool,
 }
 
 /// What a change is about, for "the last one counts".
@@ -98,22 +100,28 @@ pub(crate) fn key(change: &v1::Change) -> Option<(Key, bool)> {
 }
 
 impl PlanLog {
-    /// Opens the log in `dir`, making an empty one if there is none. A torn tail is cut to the last commit.
+    /// Opens the log in `dir`, making an empty one if there is none. A torn tail is cut to the last commit; where the disk
+    /// takes no writes it is passed over, and cut before the next change.
     ///
     /// # Errors
     /// [`Fault`]; after [`Fault::Corrupt`] or [`Fault::NotOurs`] the caller may [`PlanLog::set_aside`] and open again.
     pub(crate) fn open(dir: &Path) -> Result<Self, Fault> {
         let path = dir.join("plan.log");
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)?;
+        let mut options = OpenOptions::new();
+        let opened = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let mut file = match opened {
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => File::open(&path).map_err(|_| error)?,
+            opened => opened?,
+        };
         if file.metadata()?.len() == 0 {
             file.write_all(MAGIC)?;
             file.write_all(&0u64.to_le_bytes())?;
             file.sync_all()?;
         }
-        let log = Self::read(path, file)?;
-        log.file.set_len(log.end)?;
-        (&log.file).seek(SeekFrom::End(0))?;
+        let mut log = Self::read(path, file)?;
+        if let Err(error) = log.make_ready() {
+            tracing::warn!(%error, "the stored plan is served and cannot be changed: its disk takes no writes");
+        }
         Ok(log)
     }
 
@@ -138,7 +146,7 @@ impl PlanLog {
             return Err(Fault::NotOurs);
         }
         let store = u64::from_le_bytes(header[8..].try_into().expect("eight bytes"));
-        let mut log = Self { path, file, store, revision: 0, end: HEADER_BYTES };
+        let mut log = Self { path, file, store, revision: 0, end: HEADER_BYTES, is_ready: false };
         let mut end = HEADER_BYTES;
         let mut revision = 0;
         log.scan(u64::MAX, |record| {
@@ -159,18 +167,10 @@ impl PlanLog {
         Ok(target)
     }
 
-    /// Calls `each` with the last change of every key that still exists: structure first, then gateways and devices.
-    pub(crate) fn replay(&mut self, each: impl FnMut(v1::Change)) -> Result<Replayed, Fault> {
-        let end = self.file.metadata()?.len();
-        self.replay_to(end, each)
-    }
-
-    /// The same of what was committed when it was opened, whoever writes behind it.
-    pub(crate) fn replay_committed(&mut self, each: impl FnMut(v1::Change)) -> Result<Replayed, Fault> {
-        self.replay_to(self.end, each)
-    }
-
-    fn replay_to(&mut self, end: u64, mut each: impl FnMut(v1::Change)) -> Result<Replayed, Fault> {
+    /// Calls `each` with the last change of every key that still exists: structure first, then gateways and devices. What
+    /// stands behind the last commit never happened.
+    pub(crate) fn replay(&mut self, mut each: impl FnMut(v1::Change)) -> Result<Replayed, Fault> {
+        let end = self.end;
         let mut last: HashMap<Key, (u64, bool)> = HashMap::new();
         let mut structure = Vec::new();
         let mut change_count = 0;
@@ -201,7 +201,6 @@ impl PlanLog {
             }
             Ok(())
         })?;
-        self.file.seek(SeekFrom::End(0))?;
         Ok(Replayed { change_count, live_count: last.values().filter(|(_, removed)| !removed).count() })
     }
 
@@ -230,15 +229,28 @@ impl PlanLog {
             record(&mut bytes, KIND_CHANGE, &change.encode_to_vec());
         }
         record(&mut bytes, KIND_COMMIT, &revision.to_le_bytes());
-        let before = self.file.metadata()?.len();
-        let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
-        if let Err(error) = written {
-            // What was half written must not stand before the next commit.
-            self.file.set_len(before)?;
-            self.file.seek(SeekFrom::End(0))?;
+        self.make_ready()?;
+        self.is_ready = false;
+        if let Err(error) = self.file.write_all_at(&bytes, self.end).and_then(|()| self.file.sync_data()) {
+            // What is half written must not stand before the next commit. A disk that takes nothing may not take this either:
+            // then it is done before that.
+            let _cut = self.make_ready();
             return Err(error);
         }
-        self.revision = revision;
+        (self.revision, self.end, self.is_ready) = (revision, self.end + bytes.len() as u64, true);
+        Ok(())
+    }
+
+    /// Opens the file to be written to and cuts what stands behind the last commit, unless that was done.
+    fn make_ready(&mut self) -> io::Result<()> {
+        if self.is_ready {
+            return Ok(());
+        }
+        let file = OpenOptions::new().read(true).write(true).open(&self.path)?;
+        if file.metadata()?.len() > self.end {
+            file.set_len(self.end)?;
+        }
+        (self.file, self.is_ready) = (file, true);
         Ok(())
     }
 
@@ -260,11 +272,13 @@ impl PlanLog {
             return Err(error);
         }
         let (file, _nothing) = staging.writer.into_parts();
+        let end = file.metadata()?.len();
         std::fs::rename(&staging.path, &self.path)?;
+        // From here on it is what a start would find, whatever becomes of the rest.
+        (self.file, self.end, self.is_ready) = (file, end, true);
         if let Some(dir) = self.path.parent() {
             File::open(dir)?.sync_all()?;
         }
-        self.file = file;
         self.store = staging.store;
         self.revision = revision;
         Ok(())
@@ -416,6 +430,26 @@ mod tests {
             std::fs::write(&path, &whole[..cut]).expect("room");
             let mut log = PlanLog::open(dir.path()).expect("a torn log");
             assert_eq!((log.revision, all(&mut log)), (1, vec![tenant(1, "kept")]), "cut to {cut}");
+        }
+    }
+
+    #[test]
+    fn what_was_half_written_does_not_stand_before_the_next_commit() {
+        for half in [0, 5, 20, usize::MAX] {
+            let dir = tempfile::tempdir().expect("a directory");
+            let path = dir.path().join("plan.log");
+            let mut log = PlanLog::open(dir.path()).expect("a new log");
+            log.append(&[tenant(1, "kept")], 1).expect("room");
+            // A disk that took so much of the change before it failed, and not that it be cut.
+            let whole = std::fs::read(&path).expect("readable");
+            let records = &whole[HEADER_BYTES as usize..];
+            std::fs::write(&path, [&whole, &records[..half.min(records.len())]].concat()).expect("room");
+            log.file = File::open(&path).expect("to be read");
+            log.append(&[tenant(1, "refused")], 2).expect_err("it takes no writes");
+            assert_eq!((log.revision, all(&mut log)), (1, vec![tenant(1, "kept")]));
+            log.append(&[tenant(2, "next")], 3).expect("it takes writes again");
+            let mut again = PlanLog::open(dir.path()).expect("the same log");
+            assert_eq!((again.revision, all(&mut again)), (3, vec![tenant(1, "kept"), tenant(2, "next")]));
         }
     }
 
