@@ -176,6 +176,9 @@ struct Thread {
     in_trouble: bool,
     /// When what was carried over was last tried to be put into the journal.
     began: Instant,
+    /// No checkpoint can be made, and old segments cannot be removed: each was said.
+    no_checkpoint: bool,
+    no_removal: bool,
     checkpointed: Instant,
     trimmed: Instant,
     corrupt: u64,
@@ -205,6 +208,8 @@ impl Thread {
             waiting: Vec::new(),
             in_trouble: false,
             began: start,
+            no_checkpoint: false,
+            no_removal: false,
             checkpointed: start,
             trimmed: start,
             corrupt: 0,
@@ -328,24 +333,37 @@ impl Thread {
         }
         let unfolded = self.keeper.unfolded_bytes();
         let due = unfolded >= CHECKPOINT_BYTES || (unfolded > 0 && self.checkpointed.elapsed() >= CHECKPOINT_INTERVAL);
-        if due || (self.in_trouble && unfolded > 0) {
+        // What is tried again reads all of it again: not with each question.
+        if (due || (self.in_trouble && unfolded > 0)) && self.checkpointed.elapsed() >= TICK {
             self.checkpointed = Instant::now();
             let plan = &self.plan;
             let folded = self.keeper.checkpoint(&mut |event, each| {
                 plan.covering_durable(event, |_, stream| each(stream.id));
             });
             match folded {
-                Ok(_) => {}
-                Err(fault) => tracing::error!(%fault, "no checkpoint could be made; the journal keeps growing"),
+                Ok(_) => self.no_checkpoint = false,
+                Err(fault) => {
+                    if !std::mem::replace(&mut self.no_checkpoint, true) {
+                        tracing::error!(%fault, "no checkpoint can be made: the journal keeps growing until one can");
+                    }
+                }
             }
         }
-        if self.trimmed.elapsed() >= RETAIN_INTERVAL || (due && self.trimmed.elapsed() >= TICK) || self.in_trouble {
+        if self.trimmed.elapsed() >= RETAIN_INTERVAL || ((due || self.in_trouble) && self.trimmed.elapsed() >= TICK) {
             self.trimmed = Instant::now();
             let streams: Vec<Retention> = retentions(&self.plan).collect();
             match self.keeper.retain(&streams, now()) {
-                Ok(trimmed) if trimmed.segments > 0 => self.say(Told::Catalog(self.keeper.catalog().clone())),
-                Ok(_) => {}
-                Err(fault) => tracing::error!(%fault, "old segments could not be removed"),
+                Ok(trimmed) => {
+                    self.no_removal = false;
+                    if trimmed.segments > 0 {
+                        self.say(Told::Catalog(self.keeper.catalog().clone()));
+                    }
+                }
+                Err(fault) => {
+                    if !std::mem::replace(&mut self.no_removal, true) {
+                        tracing::error!(%fault, "old segments cannot be removed");
+                    }
+                }
             }
         }
     }
