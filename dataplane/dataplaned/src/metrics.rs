@@ -7,7 +7,7 @@ use crate::control::{Scrape, Scraped};
 use crossbeam::channel::{Sender, bounded};
 use hdrhistogram::Histogram;
 use keeper::Retained;
-use shard::{Descriptor, Report, descriptors};
+use shard::{Descriptor, Report, Trouble, descriptors};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
@@ -97,6 +97,7 @@ fn render(sources: &Sources) -> String {
     let mut out = String::with_capacity(64 << 10);
     counters(&mut out, &reports);
     gauges(&mut out, &reports);
+    disks(&mut out, &reports);
     latencies(&mut out, &reports);
     streams(&mut out, &retained);
     strays(&mut out, &sources.strays);
@@ -137,6 +138,22 @@ fn gauges(out: &mut String, reports: &[Report]) {
         line(out, format_args!("# HELP trunkline_shard_{name} {help}\n# TYPE trunkline_shard_{name} gauge"));
         for report in reports {
             line(out, format_args!("trunkline_shard_{name}{{shard=\"{}\"}} {}", report.shard, value(report)));
+        }
+    }
+}
+
+/// Of each shard's journal: one of its states is 1.
+fn disks(out: &mut String, reports: &[Report]) {
+    let name = "trunkline_shard_journal_disk";
+    line(
+        out,
+        format_args!("# HELP {name} Whether the disk of the shard's journal is in this state.\n# TYPE {name} gauge"),
+    );
+    for report in reports {
+        for state in [None].into_iter().chain(Trouble::ALL.map(Some)) {
+            let (shard, title) = (report.shard, state.map_or("healthy", Trouble::name));
+            let is_so = u8::from(report.gauges.trouble == state);
+            line(out, format_args!("{name}{{shard=\"{shard}\",state=\"{title}\"}} {is_so}"));
         }
     }
 }
@@ -210,6 +227,23 @@ fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
 mod tests {
     use super::*;
     use base::UnixMicros;
+
+    #[test]
+    fn a_disk_is_in_one_state() {
+        let mut reports = [Report::default(), Report { shard: 1, ..Report::default() }];
+        reports[1].gauges.trouble = Some(Trouble::ReadOnly);
+        let mut out = String::new();
+        disks(&mut out, &reports);
+        let those: Vec<&str> = out.lines().filter(|line| line.ends_with(" 1")).collect();
+        assert_eq!(
+            those,
+            [
+                "trunkline_shard_journal_disk{shard=\"0\",state=\"healthy\"} 1",
+                "trunkline_shard_journal_disk{shard=\"1\",state=\"read_only\"} 1",
+            ]
+        );
+        assert_eq!(out.lines().filter(|line| line.ends_with(" 0")).count(), 6);
+    }
 
     #[test]
     fn what_streams_retain_is_a_gauge_for_each() {

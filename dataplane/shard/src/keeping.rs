@@ -74,6 +74,19 @@ impl Trouble {
         }
     }
 
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Full, Self::Failing, Self::ReadOnly];
+
+    /// As metrics call it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Failing => "failing",
+            Self::ReadOnly => "read_only",
+        }
+    }
+
     /// What that means, for people.
     #[must_use]
     pub const fn detail(self) -> &'static str {

@@ -8,7 +8,7 @@ use crate::control::{
     QUEUE_LISTED_MAX, Query, QueuedAnswer, StreamAnswer, ToShard,
 };
 use crate::group::Group;
-use crate::keeping::{Need, record};
+use crate::keeping::{Keeping, Need, record};
 use crate::metrics::{Done, Drop, Gauges, Report};
 use crate::streams::NONE;
 use crate::{MAIL_PER_TURN_MAX, Now, Refused, STOP_PATIENCE, Shard, shard_of_lane};
@@ -342,6 +342,7 @@ impl<D: Driver> Shard<D> {
             queue_blocks_free: self.clients.pool.free_count() as u64,
             plan_revision: self.load.plan.revision,
             busy_ns: self.busy_ns,
+            trouble: self.keeping.as_ref().and_then(Keeping::trouble),
         };
         // Copied into the room that came with the report: equal bounds need none of their own.
         report.latencies.reset();

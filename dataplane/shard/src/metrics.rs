@@ -2,6 +2,7 @@
 //!
 //! A report travels to the shard empty, is filled there without allocating, and travels back to an ordinary thread.
 
+use crate::keeping::Trouble;
 use base::counters::{Counted, Counters as Family};
 use hdrhistogram::Histogram;
 
@@ -121,6 +122,8 @@ pub struct Gauges {
     pub plan_revision: u64,
     /// Nanoseconds spent working, since start.
     pub busy_ns: u64,
+    /// What ails the journal's disk.
+    pub trouble: Option<Trouble>,
 }
 
 /// Latencies of one shard, in nanoseconds up to a minute, three digits.
