@@ -144,6 +144,8 @@ pub struct Keeper<F> {
     pub(crate) sections: Sections,
     /// As the checkpoint has them.
     pub(crate) globals: Globals,
+    /// Of segments that could not be made, nor taken away again.
+    pub(crate) half_made: Vec<String>,
     /// Segments that have ended and are not in the checkpoint.
     pub(crate) ended: Vec<SegmentName>,
     /// What was carried over from earlier runs and no segment has yet, in order.
@@ -181,18 +183,23 @@ impl<F: Files> Keeper<F> {
     /// Makes a segment: header and zeros, so that writing to it later changes nothing but bytes.
     ///
     /// # Errors
-    /// [`Fault`]; nothing is left of it.
+    /// [`Fault`]; nothing is left of it, or it goes before the next one is made.
     pub fn make(&mut self, wanted: Wanted, now: UnixMicros) -> Result<(), Fault> {
         let bytes = wanted.file_bytes();
         let exceeds = self.limits.bytes_max != 0 && self.catalog.bytes() + bytes > self.limits.bytes_max;
         if exceeds || self.files.free_bytes()? < self.limits.reserve_bytes + bytes {
             return Err(Fault::Full);
         }
+        while let Some(name) = self.half_made.last() {
+            remove_if_there(&mut self.files, name)?;
+            self.half_made.pop();
+        }
         let name = wanted.name.to_string();
         let header = Header::new(wanted, now);
         if let Err(error) = self.write_segment(&name, &header) {
-            // What is half made may be in the way of the next attempt, or not even there.
-            let _removed = self.files.remove(&name);
+            if remove_if_there(&mut self.files, &name).is_err() {
+                self.half_made.push(name);
+            }
             return Err(error.into());
         }
         self.catalog.insert(SegmentInfo::unread(&header));
@@ -224,5 +231,12 @@ impl<F: Files> Keeper<F> {
     #[must_use]
     pub fn unfolded_bytes(&self) -> u64 {
         self.ended.iter().filter_map(|name| self.catalog.get(*name)).map(|info| info.bytes).sum()
+    }
+}
+
+fn remove_if_there<F: Files>(files: &mut F, name: &str) -> io::Result<()> {
+    match files.remove(name) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }

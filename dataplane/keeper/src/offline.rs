@@ -193,11 +193,16 @@ impl<F: Files> Offline<F> {
         let file = name.to_string();
         let file_bytes = self.keeper.files.len(&file)?;
         let before = self.damages.len();
-        if file_bytes < info.bytes {
+        let part = self.keeper.catalog.part(name);
+        // One that another took the place of counts for nothing; one that holds nothing was still being made.
+        let counts = part.is_some() && (report.is_covered || info.holds_records());
+        if file_bytes < info.bytes && counts {
             let what = format!("ends after {file_bytes} of {} bytes", info.bytes);
             self.damages.push(Damage { file, offset: Some(file_bytes), what });
+        } else if file_bytes < info.bytes {
+            self.left_over.push(file);
         }
-        let Some(part) = self.keeper.catalog.part(name) else { return Ok(report) };
+        let Some(part) = part else { return Ok(report) };
         let closes = self.read(&part, streams, &mut report)?;
         let is_last = !self.keeper.catalog.iter().any(|other| {
             (other.name.epoch, other.name.log) == (name.epoch, name.log) && other.name > name && other.holds_records()
@@ -311,6 +316,7 @@ impl<F: Files> Keeper<F> {
             settled: false,
             sections: manifest.sections.clone(),
             globals: Globals::default(),
+            half_made: Vec::new(),
             ended: Vec::new(),
             unpoured: Vec::new(),
             damages: Mutex::default(),

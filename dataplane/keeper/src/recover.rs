@@ -94,6 +94,7 @@ impl<F: Files> Keeper<F> {
             settled: false,
             sections: manifest.sections,
             globals: Globals::default(),
+            half_made: Vec::new(),
             ended: Vec::new(),
             unpoured: Vec::new(),
             damages: Mutex::default(),

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::memory::DISK_BYTES;
+use journal::{SegmentName, Wanted};
+use keeper::Offline;
 
 #[test]
 fn a_damaged_manifest_is_refused_and_nothing_is_removed() {
@@ -131,6 +133,31 @@ fn nothing_goes_before_what_replaces_it_is_stored() {
         }
     }
     assert!(renamed > 0, "it was met between the rename and the sync");
+}
+
+#[test]
+fn what_is_half_made_goes_before_the_next_is_made_and_is_no_damage() {
+    for changes in 0..100 {
+        let files = Memory::default();
+        let (mut run, _) = Run::start(&files).expect("readable");
+        let wanted = run.log.wants().expect("a segment");
+        files.left.set(Some(changes));
+        if run.keeper.make(wanted, UnixMicros(1)).is_ok() {
+            assert!(changes > 2, "it was met in the middle: {changes}");
+            return;
+        }
+        files.left.set(None);
+        let mut offline = Offline::open(files.clone()).expect("readable");
+        offline.segments(&mut |_, _| (), |_| ()).expect("readable");
+        assert_eq!(offline.damages, [], "after {changes} changes");
+        // A write has failed meanwhile: another one is wanted in its place.
+        let name = SegmentName { number: wanted.name.number + 1, ..wanted.name };
+        run.keeper.make(Wanted { name, ..wanted }, UnixMicros(1)).expect("room");
+        let segments: Vec<_> =
+            files.list().expect("memory").into_iter().filter(|name| name.ends_with(".seg")).collect();
+        assert_eq!(segments, [name.to_string()], "after {changes} changes");
+    }
+    panic!("it was never made");
 }
 
 #[test]
