@@ -1,6 +1,8 @@
 //! What every scenario stands on: processes, clients, a device, a gateway.
 
 pub(crate) mod device;
+pub(crate) mod disk;
+pub(crate) mod faulty;
 pub(crate) mod fixture;
 pub(crate) mod foreign;
 pub(crate) mod gateway;

@@ -2,6 +2,7 @@
 //!
 //! Owns the processes and the directory; both are gone when it is dropped.
 
+use super::disk::Disk;
 use super::metrics::Metrics;
 use super::ports;
 use super::process::{Process, binary};
@@ -52,6 +53,8 @@ pub(crate) struct System {
     pub(crate) metrics_port: u16,
     pub(crate) core_count: u32,
     pub(crate) options: Vec<String>,
+    /// What the dataplane's data lies on, if not on the host's.
+    pub(crate) disk: Option<Disk>,
     pub(crate) directory: Directory,
     /// In memory: what a killed dataplane leaves there goes with the test.
     pub(crate) memory: Directory,
@@ -84,6 +87,7 @@ impl System {
             metrics_port: ports::free(),
             core_count,
             options: options.iter().map(|option| (*option).to_owned()).collect(),
+            disk: None,
             directory,
             memory: Directory::below(Path::new("/dev/shm")),
         }
@@ -136,8 +140,13 @@ impl System {
 
     /// How the dataplane is started.
     pub(crate) fn dataplane_command(&self) -> Command {
+        self.dataplane_command_on(&self.path(if self.disk.is_some() { "disk/dataplane" } else { "dataplane" }))
+    }
+
+    /// The same with its data in another folder. Where there is a disk of its own it runs where that is.
+    pub(crate) fn dataplane_command_on(&self, data_dir: &Path) -> Command {
         let mut command = Command::new(binary("trunkline-dataplane"));
-        command.arg("--data-dir").arg(self.path("dataplane"));
+        command.arg("--data-dir").arg(data_dir);
         command.arg("--cores").arg(self.core_count.to_string());
         command.arg("--carry-dir").arg(&self.memory.0);
         // Many dataplanes begin and end here: each makes small segments.
@@ -151,7 +160,10 @@ impl System {
             command.arg("--devices-max").arg("10000");
         }
         command.args(&self.options);
-        command
+        match &self.disk {
+            Some(disk) => disk.enter(&command),
+            None => command,
+        }
     }
 
     /// The API with the operator's key.

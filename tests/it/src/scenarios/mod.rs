@@ -3,6 +3,7 @@
 mod allocation;
 mod bad_input;
 mod command_line;
+mod disks;
 mod downlinks;
 mod durable;
 mod faults;
