@@ -73,24 +73,27 @@ impl<F: Files> Keeper<F> {
         }
         let mut pieces = Pieces::default();
         let mut bytes = 0;
+        // Behind the mark that closes this is the segment's end: what lies between is no record.
+        let mut offset = extent.from;
         loop {
             match scan.step() {
                 Step::Record { position, record, next } => {
                     if !each(position, next, &record) {
                         return Ok(Reached { offset: position.offset(), whole: false, bytes });
                     }
+                    offset = next.offset();
                 }
                 Step::Corrupt { from, until } => {
+                    offset = until.offset();
                     self.note_damage(&file, header.file_offset(from.offset()), header.file_offset(until.offset()));
                 }
                 Step::More => {
-                    let offset = scan.found().end.offset();
                     if bytes >= budget && offset > extent.from && !pieces.have(scan.wants()) {
                         return Ok(Reached { offset, whole: false, bytes });
                     }
                     bytes += pieces.feed(&self.files, &file, &mut scan, header.file_offset(extent.until))?;
                 }
-                Step::End => return Ok(Reached { offset: scan.found().end.offset(), whole: true, bytes }),
+                Step::End => return Ok(Reached { offset, whole: true, bytes }),
             }
         }
     }

@@ -5,7 +5,7 @@ use base::{Eui64, UnixMicros};
 use core::time::Duration;
 use event::{Copy, Event, Kind as EventKind};
 use files::Files;
-use journal::{Cursor, CursorBody, HEADER_BYTES, Kind, Limits as LogLimits, Log, Position, Record};
+use journal::{Cursor, CursorBody, HEADER_BYTES, Kind, Limits as LogLimits, Log, Position, Record, SegmentInfo};
 use keeper::{Fault, Keeper, Limits, Query, Recovered, Retention};
 use lorawan::{AesKey, DevAddr, SessionKeys};
 use session::body::{BODY_BYTES_MAX, DeadLetterBody, DeadReason, PutBackBody, UplinkBody};
@@ -50,6 +50,8 @@ struct Run {
     clock: u64,
     /// The carry-over, if there is one: then most of the log is in no segment yet.
     carry: Option<Vec<u8>>,
+    /// Segments that have ended and of which the keeper is not told yet, if it is to wait.
+    untold: Option<Vec<SegmentInfo>>,
 }
 
 impl Run {
@@ -63,7 +65,7 @@ impl Run {
         keeper.begin()?;
         let clock = 1_700_000_000_000_000 + u64::from(recovered.epoch) * 1_000_000_000;
         let log = Log::new(limits, recovered.epoch, 0);
-        Ok((Self { keeper, log, files: files.clone(), clock, carry: None }, recovered))
+        Ok((Self { keeper, log, files: files.clone(), clock, carry: None, untold: None }, recovered))
     }
 
     fn append(&mut self, kind: Kind, lane: u8, body: &[u8]) -> Position {
@@ -97,7 +99,10 @@ impl Run {
             self.files.clone().write_at(&write.segment.to_string(), write.file_offset, &bytes).expect("room");
             self.log.wrote(Ok(()));
             for info in self.log.sealed().collect::<Vec<_>>() {
-                self.keeper.sealed(info);
+                match &mut self.untold {
+                    Some(untold) => untold.push(info),
+                    None => self.keeper.sealed(info),
+                }
             }
         }
         position
