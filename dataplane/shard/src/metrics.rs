@@ -85,6 +85,7 @@ base::counted! {
         MessagesRefused = "messages_refused": "Messages that consumers refused, to be delivered again.",
         MessagesRedelivered = "messages_redelivered": "Messages that were delivered again.",
         SegmentReads = "segment_reads": "Pieces of segments read for consumers that lag.",
+        SegmentBytesRead = "segment_bytes_read": "Their bytes.",
         JournalWrites = "journal_writes": "Writes to the journal.",
         CommandsAccepted = "commands_accepted": "Downlinks accepted.",
         PlansLoaded = "plans_loaded": "Plans put in force.",

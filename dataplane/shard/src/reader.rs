@@ -211,8 +211,10 @@ impl Feeds {
                 return self.failed(errno, ground);
             }
         };
+        let bytes = driver.bytes(&lease);
         ground.counters.done.count(Done::SegmentReads);
-        let end = self.hand_out(&serving, &mut scan, driver.bytes(&lease), ground);
+        ground.counters.done.add(Done::SegmentBytesRead, bytes.len() as u64);
+        let end = self.hand_out(&serving, &mut scan, bytes, ground);
         driver.release(lease);
         self.reader.scan = Some(scan);
         match end {
