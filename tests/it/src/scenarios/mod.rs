@@ -8,6 +8,7 @@ mod downlinks;
 mod durable;
 mod faults;
 mod foreign;
+mod lagging;
 mod logs;
 mod measured;
 mod newcomer;
