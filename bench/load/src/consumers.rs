@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Bytes that one read of a socket takes.
-const READ_BYTES: usize = 64 << 10;
+pub(crate) const READ_BYTES: usize = 64 << 10;
 
 /// What the consumers got.
 #[derive(Debug)]
@@ -36,18 +36,19 @@ pub struct Heard {
     pub message_bytes: usize,
 }
 
-struct Consumer {
+/// One consumer.
+pub(crate) struct Consumer {
     tls: ClientConnection,
-    tcp: TcpStream,
+    pub(crate) tcp: TcpStream,
     /// Plaintext that is not a whole frame yet.
-    rest: Vec<u8>,
+    pub(crate) rest: Vec<u8>,
 }
 
 /// What a message is looked through for.
-struct Keys {
-    data: Finder<'static>,
-    device_eui: Finder<'static>,
-    fcnt: Finder<'static>,
+pub(crate) struct Keys {
+    pub(crate) data: Finder<'static>,
+    pub(crate) device_eui: Finder<'static>,
+    pub(crate) fcnt: Finder<'static>,
 }
 
 impl Default for Keys {
@@ -88,8 +89,9 @@ impl Consumers {
         count: u64,
         whole: bool,
     ) -> io::Result<Self> {
-        let all =
-            (0..workload.streams()).map(|stream| Consumer::open(server, tls, stream)).collect::<io::Result<_>>()?;
+        let all = (0..workload.streams())
+            .map(|stream| Consumer::open(server, tls, &plan::token(stream)))
+            .collect::<io::Result<_>>()?;
         let heard = Heard {
             uplinks: 0,
             duplicates: 0,
@@ -186,11 +188,11 @@ impl Consumers {
         hex_of(&payload, &mut hex);
         let mut eui = [0; 16];
         hex_of(&dev_eui(device).to_be_bytes(), &mut eui);
-        let fcnt = number / u64::from(self.workload.devices);
+        let fcnt = self.workload.fcnt(number);
         data.len() > hex.len()
             && data.starts_with(&hex)
             && after(text, &self.keys.device_eui).is_some_and(|said| said.starts_with(&eui) && said[16..].starts_with(b"\""))
-            && after(text, &self.keys.fcnt).is_some_and(|said| decimal(said) == Some(fcnt))
+            && after(text, &self.keys.fcnt).is_some_and(|said| decimal(said) == Some(u64::from(fcnt)))
     }
 }
 
@@ -208,11 +210,12 @@ fn decimal(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(&text[..end]).ok()?.parse().ok()
 }
 
-const TEXT: u8 = 0x81;
-const PING: u8 = 0x89;
+pub(crate) const TEXT: u8 = 0x81;
+pub(crate) const PING: u8 = 0x89;
+pub(crate) const PONG: u8 = 0x8A;
 
 /// The first byte of a frame, and where its payload begins and ends; `None` if it is not all there.
-fn frame(bytes: &[u8]) -> Option<(u8, usize, usize)> {
+pub(crate) fn frame(bytes: &[u8]) -> Option<(u8, usize, usize)> {
     let (from, length) = match *bytes {
         [_, length, ..] if length < 126 => (2, usize::from(length)),
         [_, 126, high, low, ..] => (4, usize::from(u16::from_be_bytes([high, low]))),
@@ -222,21 +225,21 @@ fn frame(bytes: &[u8]) -> Option<(u8, usize, usize)> {
 }
 
 /// What stands behind the first `key`.
-fn after<'a>(text: &'a [u8], key: &Finder<'_>) -> Option<&'a [u8]> {
+pub(crate) fn after<'a>(text: &'a [u8], key: &Finder<'_>) -> Option<&'a [u8]> {
     Some(&text[key.find(text)? + key.needle().len()..])
 }
 
 impl Consumer {
-    fn open(server: SocketAddr, config: &Arc<ClientConfig>, stream: u32) -> io::Result<Self> {
+    /// Opens the WebSocket to which a token, and what may stand behind it, leads.
+    pub(crate) fn open(server: SocketAddr, config: &Arc<ClientConfig>, token: &str) -> io::Result<Self> {
         let mut tcp = TcpStream::connect(server)?;
         tcp.set_nodelay(true)?;
         tcp.set_read_timeout(Some(Duration::from_secs(10)))?;
         let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
         let mut tls = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
         let request = format!(
-            "GET /?token={} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-            plan::token(stream)
+            "GET /?token={token} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
         tls.writer().write_all(request.as_bytes())?;
         let mut answer = Vec::new();
@@ -253,7 +256,7 @@ impl Consumer {
     }
 
     /// Reads what the socket has, into `cipher` first.
-    fn fill(&mut self, cipher: &mut [u8]) -> io::Result<()> {
+    pub(crate) fn fill(&mut self, cipher: &mut [u8]) -> io::Result<()> {
         loop {
             let count = match self.tcp.read(cipher) {
                 Ok(0) => return Err(io::Error::other("the server hung up")),
@@ -274,8 +277,13 @@ impl Consumer {
     }
 
     fn pong(&mut self, body: &[u8]) -> io::Result<()> {
+        self.say(PONG, body)
+    }
+
+    /// Writes a frame of at most 125 bytes.
+    pub(crate) fn say(&mut self, opcode: u8, body: &[u8]) -> io::Result<()> {
         // A mask of zeros is a mask.
-        let mut frame = vec![0x8A, 0x80 | body.len() as u8, 0, 0, 0, 0];
+        let mut frame = vec![opcode, 0x80 | body.len() as u8, 0, 0, 0, 0];
         frame.extend_from_slice(body);
         self.tls.writer().write_all(&frame)?;
         while self.tls.wants_write() {

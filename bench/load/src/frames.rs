@@ -85,7 +85,7 @@ impl Frames {
                 confirmed: workload.confirmed(number),
                 dev_addr: DevAddr(dev_addr(device)),
                 fctrl: FCtrl(0),
-                fcnt: (number / u64::from(workload.devices)) as u32,
+                fcnt: workload.fcnt(number),
                 fopts: &[],
                 fport: Some(FPORT),
                 payload: &payload,

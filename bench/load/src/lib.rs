@@ -7,12 +7,15 @@
 //!   frames: signed before the clock starts ─▶ gateways: due by the clock ─UDP─▶ server ─WSS─▶ consumers: which, when, whole
 //! ```
 
+pub mod catcher;
 pub mod consumers;
 pub mod frames;
 pub mod gateways;
 pub mod plan;
 pub mod server;
 pub mod trial;
+
+use std::time::Duration;
 
 /// What comes. The default is the canonical workload.
 #[derive(Clone, Copy, Debug)]
@@ -27,11 +30,23 @@ pub struct Workload {
     pub copies_every: u32,
     /// One uplink in this many asks for an acknowledgement.
     pub confirmed_every: u32,
+    /// The FCnt with which devices begin: a server that has heard of them wants later ones.
+    pub fcnt_first: u32,
+    /// A durable stream of the tenant keeps every uplink too, and the journal has this much memory, MiB.
+    pub kept_memory_mib: Option<u32>,
 }
 
 impl Default for Workload {
     fn default() -> Self {
-        Self { gateways: 1000, devices: 10_000, devices_per_stream: 1000, copies_every: 5, confirmed_every: 20 }
+        Self {
+            gateways: 1000,
+            devices: 10_000,
+            devices_per_stream: 1000,
+            copies_every: 5,
+            confirmed_every: 20,
+            fcnt_first: 0,
+            kept_memory_mib: None,
+        }
     }
 }
 
@@ -46,6 +61,12 @@ impl Workload {
     #[must_use]
     pub const fn device(&self, number: u64) -> u32 {
         (number % self.devices as u64) as u32
+    }
+
+    /// The frame counter of an uplink.
+    #[must_use]
+    pub const fn fcnt(&self, number: u64) -> u32 {
+        self.fcnt_first + (number / self.devices as u64) as u32
     }
 
     /// The stream that carries an uplink.
@@ -74,6 +95,12 @@ impl Workload {
 
 /// How an uplink's number stands in its payload and in `tmst`, so that both servers carry it: ten decimal digits.
 pub const NUMBER_BASE: u64 = 1_000_000_000;
+
+/// Processor time of the calling thread.
+pub(crate) fn thread_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
 
 /// The monotonic clock, nanoseconds: the same for threads and processes.
 pub(crate) fn clock() -> u64 {

@@ -1,9 +1,11 @@
 //! `trunkline-load`: the canonical workload at a server, and beside it at the floor.
 //!
 //! Without arguments: finds the highest rate that each holds, then runs both at shares of Trunkline's in turn, and prints
-//! the ratios. What is void is said and counts for nothing.
+//! the ratios. With `--lagging` in `lagging`. What is void is said and counts for nothing.
 
 #![allow(clippy::print_stdout, reason = "a command line speaks on standard output")]
+
+mod lagging;
 
 use load::Workload;
 use load::server::Kind;
@@ -17,11 +19,14 @@ const USAGE: &str = "\
 Usage: trunkline-load [OPTIONS]
   (nothing)          The canonical workload: highest rates, then ratios to the floor at 10, 50 and 90 % of Trunkline's.
   --server WHICH     One trial at trunkline or floor, at --rate.
-  --rate N           Uplinks per second of that trial (20000).
+  --lagging          Live consumers while somebody catches up from the disk, against alone, at --rate.
+  --rate N           Uplinks per second of that trial (20000), or of the rounds of --lagging (4000).
   --seconds S        Of each trial (5).
   --rounds N         Of the comparison (3).
   --devices N, --gateways N, --devices-per-stream N
                      Another workload (10000, 1000, 1000).
+  --backlog N        Uplinks that wait for the reader that lags, before the first round (600000).
+  --memory-mib N     Memory of the journal, --lagging (16).
   --bin-dir DIR      Where the servers are (beside this program).
 ";
 
@@ -32,12 +37,20 @@ const P99_US_MAX: u64 = 10_000;
 const CPU_RATIO_MAX: f64 = 1.5;
 const RATE_RATIO_MIN: f64 = 0.65;
 
+/// What a single trial and the rounds of `--lagging` send, uplinks per second. The latter leave the load's core room for the
+/// reader, and the server's for what catches up.
+const RATE_SINGLE: u64 = 20_000;
+const RATE_LAGGING: u64 = 4_000;
+
 /// Trials that look for the highest rate begin here, uplinks per second.
 const RATE_FIRST: u64 = 10_000;
 
 struct Arguments {
     server: Option<String>,
-    rate: u64,
+    lagging: bool,
+    rate: Option<u64>,
+    backlog: u64,
+    memory_mib: u32,
     span: Duration,
     rounds: usize,
     workload: Workload,
@@ -54,6 +67,7 @@ fn main() -> ExitCode {
     };
     let done = match &arguments.server {
         Some(server) => single(&arguments, server),
+        None if arguments.lagging => lagging::measure(&arguments, arguments.rate.unwrap_or(RATE_LAGGING)),
         None => canonical(&arguments),
     };
     match done {
@@ -70,7 +84,10 @@ fn arguments() -> Result<Arguments, String> {
     let own = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut parsed = Arguments {
         server: None,
-        rate: 20_000,
+        lagging: false,
+        rate: None,
+        backlog: 600_000,
+        memory_mib: 16,
         span: Duration::from_secs(5),
         rounds: 3,
         workload: Workload::default(),
@@ -78,13 +95,19 @@ fn arguments() -> Result<Arguments, String> {
     };
     let mut arguments = std::env::args().skip(1);
     while let Some(option) = arguments.next() {
+        if option == "--lagging" {
+            parsed.lagging = true;
+            continue;
+        }
         let value = arguments.next().ok_or_else(|| format!("{option} needs a value"))?;
         let number =
             || value.parse::<u32>().ok().filter(|number| *number > 0).ok_or(format!("{option} {value}: no count"));
         match option.as_str() {
             "--server" if ["trunkline", "floor"].contains(&value.as_str()) => parsed.server = Some(value),
             "--server" => return Err(format!("--server {value}: trunkline or floor")),
-            "--rate" => parsed.rate = u64::from(number()?),
+            "--rate" => parsed.rate = Some(u64::from(number()?)),
+            "--backlog" => parsed.backlog = u64::from(number()?),
+            "--memory-mib" => parsed.memory_mib = number()?,
             "--seconds" => parsed.span = Duration::from_secs(u64::from(number()?)),
             "--rounds" => parsed.rounds = number()? as usize,
             "--devices" => parsed.workload.devices = number()?,
@@ -108,7 +131,8 @@ fn single(arguments: &Arguments, server: &str) -> io::Result<bool> {
         "trunkline" => Kind::Trunkline,
         _ => Kind::Floor { message_bytes: message_bytes(arguments)? },
     };
-    let outcome = run(kind, &arguments.bin_dir, arguments.workload, arguments.rate, arguments.span)?;
+    let outcome =
+        run(kind, &arguments.bin_dir, arguments.workload, arguments.rate.unwrap_or(RATE_SINGLE), arguments.span)?;
     println!("{HEADER}");
     println!("{}", row(server, &outcome));
     Ok(outcome.is_exact() && outcome.void().is_none())
@@ -221,8 +245,13 @@ const HEADER: &str =
     "  server       rate     lost  again  wrong  order   us: p50      p99    p99.9      max   CPU us/up   load busy";
 
 fn row(name: &str, outcome: &Outcome) -> String {
+    let void = outcome.void().map(|reason| format!("   void: {reason}")).unwrap_or_default();
+    line(name, outcome) + &void
+}
+
+fn line(name: &str, outcome: &Outcome) -> String {
     let heard = &outcome.heard;
-    let line = format!(
+    format!(
         "  {name:<10}{:>7}{:>9}{:>7}{:>7}{:>7}{:>10}{:>9}{:>9}{:>9}{:>12.2}{:>10.0} %",
         outcome.rate,
         outcome.lost(),
@@ -235,6 +264,5 @@ fn row(name: &str, outcome: &Outcome) -> String {
         heard.latency.max(),
         outcome.cpu_us(),
         outcome.load_busy * 100.0,
-    );
-    outcome.void().map_or(line.clone(), |reason| format!("{line}   void: {reason}"))
+    )
 }

@@ -29,6 +29,12 @@ pub fn token(stream: u32) -> String {
     format!("{stream:032x}")
 }
 
+/// The token of the stream that keeps everything.
+pub const KEPT: &str = "keeps-every-uplink-of-the-tenant";
+
+/// What may be under way to one session of it: as much as any stream may have.
+const IN_FLIGHT_MAX: u32 = 4096;
+
 /// Pushes the plan; returns once it is in force on every shard.
 ///
 /// # Errors
@@ -108,6 +114,15 @@ fn changes(workload: &Workload) -> impl Iterator<Item = change::Body> {
         queue_bytes_max: 16 << 20,
         ..Default::default()
     };
+    let kept = v1::Stream {
+        id: workload.streams() + 1,
+        level: v1::Level::Tenant as i32,
+        application: 0,
+        token_hashes: vec![Sha256::digest(KEPT).to_vec()],
+        delivery: v1::Delivery::Durable as i32,
+        in_flight_max: IN_FLIGHT_MAX,
+        ..stream(workload.streams())
+    };
     let gateway = |index| v1::Gateway { eui: gateway_eui(index), tenant: 1, ..Default::default() };
     let device = move |index: u32| {
         let [nwk_s_key, app_s_key] = keys(index);
@@ -135,6 +150,7 @@ fn changes(workload: &Workload) -> impl Iterator<Item = change::Body> {
     .into_iter()
     .chain((1..=workload.streams()).map(move |id| change::Body::Application(application(id))))
     .chain((0..workload.streams()).map(move |index| change::Body::Stream(stream(index))))
+    .chain(workload.kept_memory_mib.map(|_| change::Body::Stream(kept)))
     .chain((0..workload.gateways).map(move |index| change::Body::Gateway(gateway(index))))
     .chain((0..workload.devices).map(move |index| change::Body::Device(device(index))))
 }

@@ -4,11 +4,12 @@
 
 use crate::{Workload, plan};
 use rcgen::generate_simple_self_signed;
+use rustix::fs::{Advice, fadvise};
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
 use std::fs;
-use std::io::{self, BufRead, BufReader};
-use std::net::SocketAddr;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -30,8 +31,9 @@ pub enum Kind {
 /// A server that serves.
 pub struct Server {
     child: Child,
-    _home: TempDir,
+    home: TempDir,
     _memory: TempDir,
+    metrics: Option<SocketAddr>,
     /// Where gateways send.
     pub udp: SocketAddr,
     /// Where consumers connect.
@@ -61,6 +63,9 @@ impl Server {
                     .args(["--metrics-listen", "127.0.0.1:0", "--log-filter", "warn", "--data-dir"])
                     .arg(home.path().join("data"));
                 command.arg("--control-socket").arg(&socket).arg("--carry-dir").arg(memory.path());
+                if let Some(mib) = workload.kept_memory_mib {
+                    command.arg("--journal-memory-mib").arg(mib.to_string());
+                }
                 command
             }
             Kind::Floor { message_bytes } => {
@@ -84,7 +89,7 @@ impl Server {
             let said = fs::read_to_string(home.path().join("log"))?;
             return Err(io::Error::other(format!("the server is not ready: {said}")));
         };
-        let server = Self { child, _home: home, _memory: memory, udp, wss, tls };
+        let server = Self { child, home, _memory: memory, metrics: address("metrics"), udp, wss, tls };
         if kind == Kind::Trunkline {
             plan::push(&socket, workload)?;
         }
@@ -103,6 +108,49 @@ impl Server {
             nanos += text.split_whitespace().next().and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
         }
         Ok(Duration::from_nanos(nanos))
+    }
+
+    /// What Trunkline's shards have counted of this so far.
+    ///
+    /// # Errors
+    /// If it has ended, or is no Trunkline.
+    pub fn done(&self, what: &str) -> io::Result<u64> {
+        let metrics = self.metrics.ok_or_else(|| io::Error::other("this server counts nothing"))?;
+        let mut stream = TcpStream::connect(metrics)?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        let label = format!("what=\"{what}\"}} ");
+        let samples = text.lines().filter(|line| line.starts_with("trunkline_shard_done_total{"));
+        let mut values = samples.filter_map(|line| line.split_once(&label)?.1.parse::<u64>().ok()).peekable();
+        if values.peek().is_none() {
+            return Err(io::Error::other(format!("`{what}` is not counted")));
+        }
+        Ok(values.sum())
+    }
+
+    /// Bytes that it had read from storage so far: what the page cache had is none of them.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn storage_read_bytes(&self) -> io::Result<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/io", self.child.id()))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("read_bytes: ")).unwrap_or_default();
+        Ok(line.trim().parse().unwrap_or(0))
+    }
+
+    /// Has the page cache forget the journal as far as it is on the disk.
+    ///
+    /// # Errors
+    /// What the host refuses.
+    pub fn forget_journal(&self) -> io::Result<()> {
+        for entry in fs::read_dir(self.home.path().join("data/journal"))? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "seg") {
+                fadvise(fs::File::open(path)?, 0, None, Advice::DontNeed)?;
+            }
+        }
+        Ok(())
     }
 
     /// Its resident memory, bytes.

@@ -21,8 +21,8 @@ const LEAD: Duration = Duration::from_millis(200);
 /// How often the load looks what is due and what has come. Both add up to this to a latency, of either server.
 pub const TICK: Duration = Duration::from_micros(100);
 
-/// How long the last messages may take.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// What has not come after so long is lost: a server that has to wait for its core is late, no more.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The share of its core that the load may need before its figures say more of it than of the server.
 pub const BUSY_MAX: f64 = 0.7;
@@ -76,35 +76,40 @@ impl Outcome {
     }
 }
 
-/// Runs a trial.
+/// Runs a trial at a server of its own.
 ///
 /// # Errors
 /// What the host or the server refuses.
 pub fn run(kind: Kind, bin_dir: &Path, workload: Workload, rate: u64, span: Duration) -> io::Result<Outcome> {
     let frames = Frames::sign(workload, (span.as_secs_f64() * rate as f64) as u64);
     let server = Server::start(kind, bin_dir, &workload)?;
-    let whole = kind == Kind::Trunkline;
+    at(&server, &frames, workload, rate, kind == Kind::Trunkline)
+}
+
+/// Runs a trial at a server that serves. Trunkline's messages are `whole`.
+///
+/// # Errors
+/// What the host or the server refuses.
+pub fn at(server: &Server, frames: &Frames, workload: Workload, rate: u64, whole: bool) -> io::Result<Outcome> {
     let consumers = Consumers::open(server.wss, &server.tls, &workload, frames.count(), whole)?;
-    let loader = thread::Builder::new()
-        .name("load".into())
-        .spawn(move || Load { frames, workload, rate, consumers, server }.run())?;
-    loader.join().map_err(|_| io::Error::other("the load ended by a defect"))?
+    let load = Load { frames, workload, rate, consumers, server };
+    let defect = |_| io::Error::other("the load ended by a defect");
+    thread::scope(|scope| scope.spawn(|| load.run()).join().map_err(defect)?)
 }
 
 /// The load of a trial, on a thread of its own.
-struct Load {
-    frames: Frames,
+struct Load<'a> {
+    frames: &'a Frames,
     workload: Workload,
     rate: u64,
     consumers: Consumers,
-    server: Server,
+    server: &'a Server,
 }
 
-impl Load {
+impl Load<'_> {
     /// Sends and reads every [`TICK`], until everything came or nothing came for [`PATIENCE`] after the last was sent.
     fn run(mut self) -> io::Result<Outcome> {
-        // Pinning is for evenness; a host that refuses it is measured all the same.
-        let _pinned = uring::pin_to_core(core());
+        pin();
         // Without slack a sleep ends when it was asked to.
         rustix::thread::set_current_timer_slack(NonZeroU64::new(1))?;
         let mut gateways = Gateways::open(self.server.udp, &self.workload)?;
@@ -113,7 +118,7 @@ impl Load {
         let (cpu, busy) = (self.server.cpu()?, core_times()?);
         let (mut tick, mut sent_at) = (start, None);
         loop {
-            let sent = gateways.step(&self.frames, &self.workload, self.rate, start);
+            let sent = gateways.step(self.frames, &self.workload, self.rate, start);
             self.consumers.step(self.rate, start)?;
             let now = clock();
             let since = *sent_at.get_or_insert(now);
@@ -131,7 +136,7 @@ impl Load {
         let end = clock() + LEAD.as_nanos() as u64;
         while clock() < end {
             sleep_until(clock() + TICK.as_nanos() as u64);
-            gateways.step(&self.frames, &self.workload, self.rate, start);
+            gateways.step(self.frames, &self.workload, self.rate, start);
             self.consumers.step(self.rate, start)?;
         }
         let server_resident_bytes = self.server.resident_bytes()?;
@@ -147,6 +152,13 @@ fn sleep_until(moment: u64) {
     let _interrupted = rustix::thread::clock_nanosleep_absolute(rustix::thread::ClockId::Monotonic, &request);
 }
 
+/// Keeps the calling thread on the load's core.
+pub(crate) fn pin() {
+    // Pinning is for evenness; a host that refuses it is measured all the same.
+    let _pinned = uring::pin_to_core(core());
+}
+
+/// The load's core.
 fn core() -> usize {
     thread::available_parallelism().map_or(1, usize::from) - 1
 }

@@ -39,6 +39,7 @@ Usage: cargo xtask <command>
       --bin-dir DIR      Measure the programs of this folder; builds nothing.
   bench journal      Group commits beside the floor of the disk under target/, and recovery. Wants a quiet machine.
   bench load         The canonical workload at the dataplane and, in turn, at the floor. Wants a quiet machine.
+  bench lagging      Live consumers while somebody catches up from the disk, against alone. Wants a quiet machine.
       --only PROGRAM     One program of the bench; what follows `--` is passed to it.
       --record           Write what was printed to bench/records/DATE-MACHINE/.
   sim                Fresh seeds of the simulator on every core, until the time is over or one breaks a law.

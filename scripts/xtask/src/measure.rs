@@ -1,4 +1,4 @@
-//! `cargo xtask bench journal` and `bench load`: the programs of `bench/`, built for release, run one after the other.
+//! `cargo xtask bench journal`, `bench load` and `bench lagging`: the programs of `bench/`, built for release, run one after the other.
 //!
 //! Owns the table of them. They want the machine for themselves, print what they measured beside what was promised, and
 //! fail if it was missed.
@@ -16,13 +16,28 @@ struct Bench {
     /// What has to be built for it.
     packages: &'static [&'static str],
     programs: &'static [&'static str],
+    /// What each of them is told first.
+    told: &'static [&'static str],
     /// The programs take `--dir`: where on the disk to be measured they may write.
     on_disk: bool,
 }
 
-const BENCHES: [Bench; 2] = [
-    Bench { name: "journal", packages: &["journaling"], programs: &["commit", "recovery"], on_disk: true },
-    Bench { name: "load", packages: &["load", "floor", "dataplaned"], programs: &["trunkline-load"], on_disk: false },
+const BENCHES: [Bench; 3] = [
+    Bench { name: "journal", packages: &["journaling"], programs: &["commit", "recovery"], told: &[], on_disk: true },
+    Bench {
+        name: "load",
+        packages: &["load", "floor", "dataplaned"],
+        programs: &["trunkline-load"],
+        told: &[],
+        on_disk: false,
+    },
+    Bench {
+        name: "lagging",
+        packages: &["load", "dataplaned"],
+        programs: &["trunkline-load"],
+        told: &["--lagging"],
+        on_disk: false,
+    },
 ];
 
 /// Whether there is one of that name.
@@ -67,7 +82,7 @@ pub(crate) fn bench(name: &str, arguments: &[String]) -> Result<(), String> {
         if bench.on_disk {
             command.arg("--dir").arg(target.join("bench"));
         }
-        command.args(passed);
+        command.args(bench.told).args(passed);
         eprintln!("{}", shell::spoken(&command));
         let ended = shell::output_within(&mut command, PATIENCE).map_err(|error| format!("{program}: {error}"))?;
         let text = String::from_utf8_lossy(&ended.stdout);
