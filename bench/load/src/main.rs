@@ -25,7 +25,7 @@ Usage: trunkline-load [OPTIONS]
   --rounds N         Of the comparison (3).
   --devices N, --gateways N, --devices-per-stream N
                      Another workload (10000, 1000, 1000).
-  --backlog N        Uplinks that wait for the reader that lags, before the first round (600000).
+  --backlog N        Uplinks that wait for the reader that lags, before the first round (1000000).
   --memory-mib N     Memory of the journal, --lagging (16).
   --bin-dir DIR      Where the servers are (beside this program).
 ";
@@ -86,7 +86,7 @@ fn arguments() -> Result<Arguments, String> {
         server: None,
         lagging: false,
         rate: None,
-        backlog: 600_000,
+        backlog: 1_000_000,
         memory_mib: 16,
         span: Duration::from_secs(5),
         rounds: 3,

@@ -16,6 +16,10 @@ use driver::{Access, Driver, File, Lease};
 use journal::{HEADER_BYTES, Header, NAME_BYTES, Part, Position, Scan, SegmentInfo, SegmentName, Step};
 use std::time::Duration;
 
+/// Bytes of one piece: some fifty uplinks, which is what a turn hands out. Traffic waits for a turn, and what of a piece finds
+/// no room with its feed is read again.
+pub(crate) const PIECE_BYTES: usize = 16 << 10;
+
 /// Between two attempts at a disk that fails.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -145,7 +149,7 @@ impl Feeds {
 
     fn ask<D: Driver>(&mut self, driver: &mut D, file: File) {
         let (Some(scan), Some(serving)) = (&self.reader.scan, &mut self.reader.serving) else { return };
-        let count = driver.limits().file_buffer_bytes as usize;
+        let count = PIECE_BYTES.min(driver.limits().file_buffer_bytes as usize);
         serving.reading = driver.read(file, scan.wants(), count).is_ok();
     }
 

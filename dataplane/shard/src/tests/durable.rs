@@ -1,6 +1,8 @@
 //! Durable streams: nothing is lost on the way from the log to a consumer that settles what it got.
 
 use super::*;
+use crate::feeds::STEPS_PER_TURN_MAX;
+use crate::reader::PIECE_BYTES;
 use crate::{From, Group, GroupRefused, NotFound};
 use journal::Position;
 
@@ -247,6 +249,32 @@ fn lags(epoch_bytes: u64, epochs: u16) {
     assert_eq!(got, sorted, "once, in order");
     assert!(world.done(shard, Done::SegmentReads) > 4);
     assert_eq!(world.drops(shard, Drop::MessageLost), 0);
+}
+
+/// Traffic waits for a turn: what catches up has its share of each, from the disk and from memory, and no more.
+#[test]
+fn a_turn_hands_out_a_piece_and_no_more() {
+    let mut world = World::new(&journaled(1));
+    world.load(&[durable(|it| it.in_flight_max = 4096)]);
+    reports(&mut world, 2500);
+    let keeping = world.shards[0].keeping.as_ref().expect("it journals");
+    let record_bytes = keeping.log.bytes_since(Position::ZERO) as usize / 2500;
+    let consumer = world.consumer_of(0, TARGET);
+    let counts = |world: &mut World| [Done::SegmentBytesRead, Done::MessagesDelivered].map(|it| world.done(0, it));
+    let (mut before, mut from_disk, mut from_memory) = (counts(&mut world), 0, 0);
+    while before[1] < 2500 {
+        world.turns(1);
+        let now = counts(&mut world);
+        let [bytes, messages] = [now[0] - before[0], now[1] - before[1]];
+        assert!(bytes <= PIECE_BYTES as u64, "{bytes} bytes were read");
+        let in_piece = if bytes > 0 { PIECE_BYTES / record_bytes + 2 } else { 0 };
+        assert!(messages <= (in_piece + STEPS_PER_TURN_MAX) as u64, "{messages} messages, {bytes} bytes");
+        *(if bytes > 0 { &mut from_disk } else { &mut from_memory }) += messages;
+        before = now;
+    }
+    world.turns(20);
+    assert_eq!(ids(&mut world, 0, consumer).len(), 2500);
+    assert!(from_disk > 400 && from_memory > 400, "{from_disk} from the disk, {from_memory} from memory");
 }
 
 #[test]
