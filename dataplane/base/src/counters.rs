@@ -121,3 +121,25 @@ macro_rules! counted {
         }
     };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    crate::counted! {
+        enum Thing {
+            One = "one": "One.",
+            Two = "two": "Two.",
+        }
+    }
+
+    #[test]
+    fn counters_of_two_owners_share_no_line() {
+        let owners: Vec<Counters<Thing>> = (0..64).map(|_| Counters::default()).collect();
+        let line = |owner: &Counters<Thing>, thing| core::ptr::from_ref(owner.cell(thing)).addr() / 64;
+        let mut lines: Vec<(usize, usize)> =
+            owners.iter().map(|owner| (line(owner, Thing::One), line(owner, Thing::Two))).collect();
+        lines.sort_unstable();
+        assert!(lines.windows(2).all(|two| two[0].1 < two[1].0), "{lines:x?}");
+    }
+}

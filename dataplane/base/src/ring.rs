@@ -6,6 +6,9 @@
 //! ```text
 //!   | length u16 | record … | length u16 | record … |        (a record may wrap around the ring's end)
 //! ```
+//!
+//! Head and tail lie on cache lines of their own, and so do the two ends, which remember the other's place: whoever makes
+//! the rings of several threads side by side does not have them write to one line.
 
 /// The longest record, in bytes.
 pub const RECORD_BYTES_MAX: usize = 4096;
@@ -14,11 +17,16 @@ const LENGTH_BYTES: usize = 2;
 
 /// The writing end.
 #[derive(Debug)]
+#[repr(align(128))]
 pub struct Sender(rtrb::Producer<u8>);
 
 /// The reading end.
 #[derive(Debug)]
+#[repr(align(128))]
 pub struct Receiver(rtrb::Consumer<u8>);
+
+// The head, the tail and what never changes, each on lines of its own.
+const _: () = assert!(align_of::<rtrb::RingBuffer<u8>>() >= 64 && size_of::<rtrb::RingBuffer<u8>>() >= 3 * 64);
 
 /// Room for any record.
 pub type Record = [u8; RECORD_BYTES_MAX];

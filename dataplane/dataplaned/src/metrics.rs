@@ -38,6 +38,9 @@ pub(crate) struct Strays {
     pub(crate) frees: AtomicU64,
 }
 
+// Each shard writes its own at every turn.
+const _: () = assert!(align_of::<Strays>() >= 64 && size_of::<Strays>() >= 64);
+
 /// What a scrape is put together from besides the shards' reports.
 pub(crate) struct Sources {
     pub(crate) scrapes: Sender<Scrape>,

@@ -21,6 +21,7 @@
 use crate::group::{FeedRef, From, Group, SessionIs, Settled, Verdict, Word};
 use base::ring::{Receiver, Record, Sender, ring};
 use base::{DataRate, Eui64, Monotonic, UnixMicros};
+use crossbeam::utils::CachePadded;
 use event::{Event, RECEPTION_BYTES, Reception};
 
 /// The longest record that is made here.
@@ -368,7 +369,8 @@ pub struct Ports {
     /// Shards that were written to since the last wake.
     touched: u64,
     own: usize,
-    out: Box<[u8; HOP_BYTES_MAX]>,
+    /// On cache lines of its own, for the ports of all shards are made side by side.
+    out: Box<CachePadded<[u8; HOP_BYTES_MAX]>>,
 }
 
 /// The ring to that shard is full.
@@ -388,7 +390,7 @@ pub fn fabric(count: usize, capacity_bytes: usize) -> Vec<Ports> {
             receivers: Vec::new(),
             touched: 0,
             own,
-            out: Box::new([0; HOP_BYTES_MAX]),
+            out: Box::new(CachePadded::new([0; HOP_BYTES_MAX])),
         })
         .collect();
     for source in 0..count {
@@ -441,6 +443,19 @@ impl Ports {
     /// The set of other shards that got something since the last call.
     pub(crate) fn take_touched(&mut self) -> u64 {
         core::mem::take(&mut self.touched) & !(1 << self.own)
+    }
+
+    /// What this shard writes while it serves, as addresses, for those who see that no other does.
+    #[cfg(test)]
+    pub(crate) fn written(&self) -> [core::ops::Range<usize>; 3] {
+        let of = |start: usize, end: usize| start..end;
+        let (senders, receivers, out) =
+            (self.senders.as_ptr_range(), self.receivers.as_ptr_range(), self.out.as_ptr_range());
+        [
+            of(senders.start.addr(), senders.end.addr()),
+            of(receivers.start.addr(), receivers.end.addr()),
+            of(out.start.addr(), out.end.addr()),
+        ]
     }
 
     /// Whether nothing waits for this shard.

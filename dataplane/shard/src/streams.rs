@@ -21,8 +21,9 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 16 << 10;
 /// Renderings of one event that are kept at once.
 const RENDERING_COUNT_MAX: usize = 16;
 
-/// One stream's state on one shard.
+/// One stream's state on one shard. The control thread makes those of all shards, so each is alone on its cache lines.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(128))]
 pub(crate) struct StreamState {
     /// The stream's id.
     pub(crate) id: u32,

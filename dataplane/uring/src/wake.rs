@@ -31,6 +31,8 @@ struct Bell {
     event: File,
 }
 
+const _: () = assert!(align_of::<Bell>() >= 64, "no two bells on one line");
+
 /// One door and one waker per shard, made before any shard starts so that each can be told of all.
 ///
 /// # Errors

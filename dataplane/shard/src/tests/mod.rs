@@ -3,6 +3,7 @@
 mod durable;
 mod fake;
 mod journaled;
+mod layout;
 mod life;
 mod metrics;
 mod overload;
