@@ -137,6 +137,12 @@ impl Network {
         self.sessions.len()
     }
 
+    /// Sessions that a frame with this DevAddr may belong to: its look-up, before any MIC is tried.
+    #[must_use]
+    pub fn session_count_at(&self, dev_addr: DevAddr) -> usize {
+        self.sessions_at(dev_addr).count()
+    }
+
     /// Whether no frame is being gathered, no answer under way and no downlink waiting.
     #[must_use]
     pub fn is_idle(&self) -> bool {

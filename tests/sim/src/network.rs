@@ -237,7 +237,11 @@ impl Network {
 
     /// Lets time pass until `until`, or until the next thing happens if that is earlier; everything due then arrives.
     pub fn advance(&mut self, until: Monotonic) {
-        let until = self.next().map_or(until, |next| next.min(until));
+        self.pass(self.next().map_or(until, |next| next.min(until)));
+    }
+
+    /// Lets time pass until `until`, whoever's turn has come meanwhile: they were busy all the while. Everything due arrives.
+    pub fn pass(&mut self, until: Monotonic) {
         self.now = self.now.max(until);
         while self.queue.peek().is_some_and(|due| due.0.at <= self.now) {
             let due = self.queue.pop().expect("just seen").0;
