@@ -1,130 +1,119 @@
-//! The kernels that run per message, each with an answer that is checked before it is timed.
+//! The kernels that run per message, and whole nodes: what each costs, in operations that are checked.
 //!
-//! Owns the inputs: one uplink of 20 bytes as a gateway reports it, on its way to a WebSocket frame. A kernel returns a
-//! hash of its answer, so that no work can be optimised away and two builds can be told apart.
+//! Owns the inputs: one uplink of 20 bytes as a gateway reports it, on its way to a WebSocket frame and a TLS record. Who
+//! measures is elsewhere: `benches/kernels.rs` the time, `count` instructions (callgrind) and allocations (`alloc-guard`),
+//! which it holds against `budgets`.
+//!
+//! ```text
+//!   prepare -> run (so many times) -> check: the answer is right, and its hash tells two builds apart
+//! ```
 
-use base::{DataRate, Eui64, UnixMicros};
-use emit::Template;
-use event::{Event, Kind, Reception, Receptions, SCHEMA};
-use lorawan::{AesKey, DataFrame, DevAddr, Direction, FCtrl, Phy, SessionKeys};
+pub mod budgets;
+pub mod count;
+mod hop;
+pub mod node;
+mod output;
+mod outside;
+mod sessions;
+mod uplink;
+
 use std::hint::black_box;
-use wire::semtech_udp::Datagram;
 
-/// One thing that is timed.
+/// One thing that is measured.
 pub struct Kernel {
-    /// What it is called in records.
+    /// What it is called in records and budgets.
     pub name: &'static str,
-    /// Does it once and returns a hash of the answer.
-    pub work: Box<dyn FnMut() -> u64>,
+    /// What one operation does.
+    pub what: &'static str,
+    /// Whether it takes gigabytes or many seconds to prepare: only for records.
+    pub large: bool,
+    /// Makes its inputs.
+    pub prepare: fn() -> Box<dyn Work>,
 }
 
-const DEV_ADDR: u32 = 0x2601_1BDA;
-const PAYLOAD: &[u8; 20] = b"twenty bytes of data";
+/// A kernel with its inputs.
+pub trait Work {
+    /// Does it `count` times.
+    fn run(&mut self, count: u64);
+
+    /// The hash of the answer of the last operation, or of all of them.
+    ///
+    /// # Errors
+    /// What is wrong with the answer.
+    fn check(&mut self) -> Result<u64, String>;
+
+    /// How many more operations these inputs are good for.
+    fn left(&self) -> u64 {
+        u64::MAX
+    }
+}
 
 /// Every kernel, in the order of an uplink's way.
+pub const KERNELS: &[Kernel] = &[
+    uplink::DATAGRAM,
+    uplink::BASE64,
+    uplink::PHY,
+    hop::HOP,
+    sessions::DEDUP,
+    sessions::THOUSAND,
+    sessions::MILLION,
+    sessions::TEN_MILLION,
+    uplink::MIC,
+    uplink::DECRYPT,
+    output::TEMPLATE,
+    output::WEBSOCKET_FRAME,
+    output::WEBSOCKET_UNMASK,
+    output::TLS_RECORD,
+    output::TLS_RECORD_FULL,
+];
+
+/// The kernel of that name.
 #[must_use]
-pub fn kernels() -> Vec<Kernel> {
-    vec![semtech_udp(), verify_and_decrypt(), json(), websocket_mask()]
+pub fn kernel(name: &str) -> Option<&'static Kernel> {
+    KERNELS.iter().find(|kernel| kernel.name == name)
 }
 
-fn keys() -> SessionKeys {
-    SessionKeys { nwk_s_key: AesKey([0x22; 16]), app_s_key: AesKey([0x33; 16]) }
+/// What is counted: callgrind collects from here on until this returns.
+#[inline(never)]
+pub fn measured(work: &mut dyn Work, count: u64) {
+    work.run(black_box(count));
+    // Something must come after it, or this would be a jump there and no frame of its own.
+    black_box(count);
 }
 
-/// The PHYPayload of the uplink.
-fn phy() -> Vec<u8> {
-    let frame = DataFrame {
-        direction: Direction::Up,
-        confirmed: false,
-        dev_addr: DevAddr(DEV_ADDR),
-        fctrl: FCtrl(0),
-        fcnt: 7,
-        fopts: &[],
-        fport: Some(2),
-        payload: PAYLOAD,
-    };
-    let mut out = vec![0; 255];
-    let count = frame.write(&keys(), &mut out).expect("a frame that fits");
-    out.truncate(count);
-    out
+/// A kernel over a state that an operation leaves as good as it found it.
+struct Plain<S, O, A> {
+    state: S,
+    operation: O,
+    answer: A,
+    expected: Vec<u8>,
 }
 
-/// PUSH_DATA to PHYPayload: JSON checked, one rxpk read, base64 decoded.
-fn semtech_udp() -> Kernel {
-    let phy = phy();
-    let mut digits = vec![0; 400];
-    let count = wire::base64::encode(&phy, &mut digits).expect("room");
-    let data = std::str::from_utf8(&digits[..count]).expect("base64").to_owned();
-    let body = format!(
-        r#"{{"rxpk":[{{"tmst":3512348611,"chan":2,"rfch":0,"freq":868.1,"stat":1,"modu":"LORA","datr":"SF7BW125","codr":"4/5","rssi":-57,"lsnr":9.5,"size":{},"data":"{data}"}}]}}"#,
-        phy.len()
-    );
-    let head = [2, 0xAB, 0xCD, 0x00, 0xB8, 0x27, 0xEB, 0xFF, 0xFE, 0, 0, 1];
-    let datagram = [&head[..], body.as_bytes()].concat();
-    let work = move || {
-        let Ok(Datagram::PushData(push)) = Datagram::parse(black_box(&datagram)) else { return 0 };
-        let Ok(body) = push.body() else { return 0 };
-        let mut out = [0; 255];
-        let mut hash = 0;
-        for rxpk in body.rxpk().flatten() {
-            hash ^= rxpk.payload(&mut out).map_or(0, |payload| fnv(payload));
+impl<S, O: Fn(&mut S), A: Fn(&S) -> Vec<u8>> Work for Plain<S, O, A> {
+    fn run(&mut self, count: u64) {
+        for _ in 0..count {
+            (self.operation)(black_box(&mut self.state));
         }
-        hash
-    };
-    Kernel { name: "semtech_udp", work: Box::new(work) }
+    }
+
+    fn check(&mut self) -> Result<u64, String> {
+        let answer = (self.answer)(&self.state);
+        if answer == self.expected {
+            Ok(fnv(&answer))
+        } else {
+            Err(format!("answered {answer:02x?}, not {:02x?}", self.expected))
+        }
+    }
 }
 
-/// PHYPayload to FRMPayload in the clear: parsed, MIC checked, deciphered in place.
-fn verify_and_decrypt() -> Kernel {
-    let (phy, keys) = (phy(), keys());
-    let work = move || {
-        let mut bytes = [0; 255];
-        let bytes = &mut bytes[..phy.len()];
-        bytes.copy_from_slice(black_box(&phy));
-        let Ok(Phy::Data(data)) = Phy::parse(bytes) else { return 0 };
-        let Some(verified) = data.verify(&keys.nwk_s_key, 7) else { return 0 };
-        let opening = verified.opening(&keys);
-        fnv(opening.open(bytes))
-    };
-    Kernel { name: "verify_and_decrypt", work: Box::new(work) }
-}
-
-/// Event to the default format's JSON.
-fn json() -> Kernel {
-    let format = event::formats::find(event::formats::DEFAULT).expect("the default is shipped");
-    let (_, text) = format.templates.iter().find(|(kind, _)| *kind == Kind::Uplink).expect("uplinks have a template");
-    let template = Template::parse(text, &SCHEMA).expect("shipped templates compile");
-    let reception =
-        Reception { gateway: Eui64::new(1), rssi_deci: -570, snr_deci: 95, ..Reception::default() }.to_wire();
-    let work = move || {
-        let event = Event {
-            mtype: 2,
-            fport: Some(2),
-            dev_eui: Eui64::new(0x70B3_D57E_D000_0001),
-            dev_addr: DEV_ADDR,
-            fcnt: 7,
-            frequency_hz: 868_100_000,
-            data_rate: DataRate::Lora { sf: 7, bw_khz: 125 },
-            receptions: Receptions::new(&reception),
-            payload: black_box(PAYLOAD),
-            ..Event::new(Kind::Uplink, UnixMicros(1_700_000_000_000_000))
-        };
-        let mut out = [0; 2048];
-        template.run(&event, &mut out).map_or(0, |count| fnv(&out[..count]))
-    };
-    Kernel { name: "json", work: Box::new(work) }
-}
-
-/// 1 KiB unmasked, as every byte that a client sends is.
-fn websocket_mask() -> Kernel {
-    let payload: Vec<u8> = (0..1024u32).map(|at| at as u8).collect();
-    let work = move || {
-        let mut bytes = [0; 1024];
-        bytes.copy_from_slice(black_box(&payload));
-        wire::websocket::apply_mask(&mut bytes, [0x37, 0xFA, 0x21, 0x3D], 1);
-        fnv(&bytes)
-    };
-    Kernel { name: "websocket_mask", work: Box::new(work) }
+/// A kernel of this operation, whose answer afterwards is to be this.
+fn plain<S: 'static>(
+    state: S,
+    operation: impl Fn(&mut S) + 'static,
+    answer: impl Fn(&S) -> Vec<u8> + 'static,
+    expected: Vec<u8>,
+) -> Box<dyn Work> {
+    Box::new(Plain { state, operation, answer, expected })
 }
 
 /// FNV-1a, enough to tell answers apart.
@@ -138,17 +127,22 @@ mod tests {
 
     #[test]
     fn every_kernel_answers_and_answers_the_same() {
-        for mut kernel in kernels() {
-            let hash = (kernel.work)();
-            assert_ne!(hash, 0, "{} has no answer", kernel.name);
-            assert!((0..100).all(|_| (kernel.work)() == hash), "{} changes its mind", kernel.name);
+        for kernel in KERNELS.iter().filter(|kernel| !kernel.large) {
+            let mut work = (kernel.prepare)();
+            work.run(1);
+            let hash = work.check().unwrap_or_else(|wrong| panic!("{}: {wrong}", kernel.name));
+            work.run(100);
+            let again = work.check().unwrap_or_else(|wrong| panic!("{}: {wrong}", kernel.name));
+            let counts = kernel.name == "dedup";
+            assert!(counts || hash == again, "{} changes its mind", kernel.name);
         }
     }
 
     #[test]
-    fn the_answers_are_right() {
-        let mut kernels = kernels();
-        assert_eq!((kernels[0].work)(), fnv(&phy()));
-        assert_eq!((kernels[1].work)(), fnv(PAYLOAD));
+    fn a_wrong_answer_is_said() {
+        let mut work = plain(0u8, |answer| *answer = 7, |answer| vec![*answer], vec![7]);
+        assert!(work.check().is_err(), "nothing was done yet");
+        work.run(1);
+        assert!(work.check().is_ok());
     }
 }

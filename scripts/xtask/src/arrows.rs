@@ -42,7 +42,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("tests/it", &["base", "lorawan", "wire", "contract", "fleet"]),
     ("bench/floor", &["dataplane/*"]),
     ("bench/journaling", &["dataplane/*"]),
-    ("bench/micro", &["dataplane/*", "control/*", "fleet"]),
+    ("bench/micro", &["dataplane/*", "sim"]),
     ("bench/load", &["dataplane/*", "control/*", "fleet", "floor"]),
     ("scripts/xtask", &[]),
 ];
