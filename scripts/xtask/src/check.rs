@@ -21,6 +21,9 @@ const EXECUTABLE_TIMEOUT: Duration = Duration::from_secs(300);
 const SEEDS_TIMEOUT: Duration = Duration::from_secs(1800);
 const INTEGRATION_TIMEOUT: Duration = Duration::from_secs(1800);
 
+/// How long the budgets may take; they take less than a minute.
+const BUDGETS_TIMEOUT: Duration = Duration::from_secs(600);
+
 /// Crates whose tests are steps of their own.
 const APART: [&str; 2] = ["it", "corpus"];
 
@@ -41,6 +44,11 @@ const STEPS: &[Step] = &[
     Step { name: "fuzz", what: "the fuzz targets compile", action: fuzz },
     Step { name: "build", what: "all targets of the workspace", action: build },
     Step { name: "unit", what: "tests of each room, golden bytes of other producers among them", action: unit },
+    Step {
+        name: "budgets",
+        what: "instructions and allocations of each kernel, and of an uplink on shards",
+        action: budgets,
+    },
     Step { name: "examples", what: "examples in the documentation", action: examples },
     Step { name: "corpus", what: "what fuzzing found, replayed", action: corpus },
     Step { name: "seeds", what: "the simulator, seed by seed", action: seeds },
@@ -147,6 +155,15 @@ fn unit(built: &mut Built) -> Outcome {
 
 fn corpus(built: &mut Built) -> Outcome {
     some(tests(built.artifacts()?.tests.iter().filter(|executable| executable.package == "corpus"))?)
+}
+
+/// Counts what the one build made: no other has to be waited for. The build for release has budgets of its own, which
+/// `cargo xtask bench micro` holds.
+fn budgets(built: &mut Built) -> Outcome {
+    let artifacts = built.artifacts()?;
+    let program = artifacts.programs.get("micro").ok_or("bench/micro has no program")?;
+    shell::run_within(Command::new(program).arg("count"), BUDGETS_TIMEOUT)?;
+    Ok(String::new())
 }
 
 fn examples(_: &mut Built) -> Outcome {

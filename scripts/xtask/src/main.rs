@@ -11,6 +11,7 @@ mod demo;
 mod foreign;
 mod group;
 mod measure;
+mod micro;
 mod million;
 mod records;
 mod rest;
@@ -38,6 +39,8 @@ Usage: cargo xtask <command>
       --devices N        Another number.
       --bin-dir DIR      Measure the programs of this folder; builds nothing.
   bench journal      Group commits beside the floor of the disk under target/, and recovery. Wants a quiet machine.
+  bench micro        Each kernel's time, instructions and allocations; an uplink's instructions on 1, 2, 4 and 8 shards.
+      --record           As below, and micro.json for machines.
   bench load         The canonical workload at the dataplane and, in turn, at the floor. Wants a quiet machine.
   bench lagging      Live consumers while somebody catches up from the disk, against alone. Wants a quiet machine.
       --only PROGRAM     One program of the bench; what follows `--` is passed to it.
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         "check" => check::check(&rest),
         "run" => run::run(&rest),
         "bench" if rest.first().is_some_and(|what| what == "control") => million::bench(&rest[1..]),
+        "bench" if rest.first().is_some_and(|what| what == "micro") => micro::bench(&rest[1..]),
         "bench" if rest.first().is_some_and(|what| measure::knows(what)) => measure::bench(&rest[0], &rest[1..]),
         "sim" => sim::sim(&rest),
         "tidy" => tidy::tidy(),
