@@ -1,13 +1,17 @@
-//! The two clocks and the source of randomness, as the host has them.
+//! The two clocks and the source of randomness, as the host has them: what every backend tells its shard.
 
 use base::{Monotonic, UnixMicros};
 
-pub(crate) fn monotonic() -> Monotonic {
+/// CLOCK_MONOTONIC, nanoseconds since boot.
+#[must_use]
+pub fn monotonic() -> Monotonic {
     let time = read(libc::CLOCK_MONOTONIC);
     Monotonic(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
 }
 
-pub(crate) fn unix() -> UnixMicros {
+/// CLOCK_REALTIME, microseconds since 1970.
+#[must_use]
+pub fn unix() -> UnixMicros {
     let time = read(libc::CLOCK_REALTIME);
     UnixMicros(time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1_000)
 }
@@ -20,7 +24,11 @@ fn read(clock: libc::clockid_t) -> libc::timespec {
     time
 }
 
-pub(crate) fn entropy(target: &mut [u8]) {
+/// Fills `target` with random bytes fit for keys.
+///
+/// # Panics
+/// If the host has no randomness: nothing that needs a key can go on.
+pub fn entropy(target: &mut [u8]) {
     let mut done = 0;
     while done < target.len() {
         let rest = &mut target[done..];

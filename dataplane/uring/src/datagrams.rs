@@ -6,6 +6,7 @@
 //! ```
 
 use crate::reactor::{DATAGRAM_GROUP, Pool, RETRY, Uring};
+use crate::sockets::dropped_so_far;
 use crate::tag::{self, Operation};
 use base::Monotonic;
 use driver::{Busy, Completion, Socket};
@@ -40,6 +41,7 @@ impl Slot {
     pub(crate) fn new((socket, fd): (Socket, OwnedFd)) -> io::Result<Self> {
         set_blocking(&fd)?;
         let wide = socket2::SockRef::from(&fd).domain()? == socket2::Domain::IPV6;
+        // While it was bound, or under an earlier owner.
         let dropped = dropped_so_far(&fd);
         Ok(Self { socket, fd, wide, armed: false, retry: Monotonic(0), dropped })
     }
@@ -168,17 +170,6 @@ fn overflow(control: &[u8]) -> Option<u32> {
     let kind = i32::from_ne_bytes(control.get(12..16)?.try_into().ok()?);
     let count = u32::from_ne_bytes(control.get(16..20)?.try_into().ok()?);
     (level == libc::SOL_SOCKET && kind == libc::SO_RXQ_OVFL).then_some(count)
-}
-
-/// What a socket had dropped before we served it (while it was bound, or under an earlier owner).
-fn dropped_so_far(fd: &OwnedFd) -> u32 {
-    let mut memory = [0u32; 9];
-    let mut size = size_of_val(&memory) as libc::socklen_t;
-    // SAFETY: the kernel writes at most `size` bytes to `memory`, and both outlive the call.
-    let result = unsafe {
-        libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_MEMINFO, memory.as_mut_ptr().cast(), &raw mut size)
-    };
-    if result == 0 { memory[libc::SK_MEMINFO_DROPS as usize] } else { 0 }
 }
 
 #[cfg(test)]

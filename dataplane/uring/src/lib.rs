@@ -10,13 +10,16 @@
 //!                          Waker <------------------  Door: sleeping flag + eventfd
 //! ```
 //!
+//! What stands before the shards (limits, sizes, slots, listeners, cores, doors, clocks) serves another backend as well; so do
+//! the tests in `tests/suite`, which know a backend only by the trait.
+//!
 //! This is one of the two rooms that may say `unsafe`; each block names the invariant that makes it sound.
 
 #![allow(unsafe_code)]
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
 mod buffers;
-mod clock;
+pub mod clock;
 mod connections;
 mod datagrams;
 mod files;
@@ -36,5 +39,7 @@ mod tests;
 pub use probe::{Flavour, Support, probe};
 pub use reactor::{ShardConfig, Uring};
 pub use sizing::{HostLimits, Sizing, Wanted};
-pub use sockets::{SLOT_RECEIVE_BYTES, Slots, gateway_slots, pin_to_core, tcp_listener, tcp_listeners};
+pub use sockets::{
+    SLOT_RECEIVE_BYTES, Slots, adopt, dropped_so_far, gateway_slots, pin_to_core, tcp_listener, tcp_listeners,
+};
 pub use wake::{Door, Waker, doors};

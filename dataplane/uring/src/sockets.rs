@@ -7,7 +7,7 @@ use socket2::{Domain, Protocol, SockFilter, Socket, TcpKeepalive, Type};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// How long a predecessor that was just killed may keep its sockets: the kernel takes a dead ring apart at leisure.
@@ -122,6 +122,26 @@ pub fn pin_to_core(index: usize) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Makes of a descriptor what can be made of one: for libraries that offer no safe way in.
+#[must_use]
+pub fn adopt<T: FromRawFd>(fd: OwnedFd) -> T {
+    // SAFETY: all that `FromRawFd` asks is a descriptor that is open and owned, and this one was both and is given up here.
+    unsafe { T::from_raw_fd(fd.into_raw_fd()) }
+}
+
+/// Datagrams that a socket has dropped for want of room since it was made; 0 if the kernel does not say (`SO_MEMINFO`).
+#[must_use]
+pub fn dropped_so_far(socket: &impl AsRawFd) -> u32 {
+    let mut memory = [0u32; 9];
+    let mut size = size_of_val(&memory) as libc::socklen_t;
+    // SAFETY: the kernel writes at most `size` bytes to `memory`, and both outlive the call, which changes nothing else.
+    let result = unsafe {
+        let target = memory.as_mut_ptr().cast();
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_MEMINFO, target, &raw mut size)
+    };
+    if result == 0 { memory[libc::SK_MEMINFO_DROPS as usize] } else { 0 }
 }
 
 /// The cores of the process but the one that the calling thread is kept to; nothing if it is kept to none, or if there is

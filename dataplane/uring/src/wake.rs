@@ -68,8 +68,8 @@ impl Waker {
 }
 
 impl Door {
-    /// Announces sleep; false if `quiet` finds that there is work after all.
-    pub(crate) fn may_sleep(&self, quiet: &mut dyn FnMut() -> bool) -> bool {
+    /// Announces sleep; false if `quiet` finds that there is work after all. Whoever sleeps must be reading the event by then.
+    pub fn may_sleep(&self, quiet: &mut dyn FnMut() -> bool) -> bool {
         self.0.sleeping.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         if quiet() {
@@ -80,8 +80,16 @@ impl Door {
     }
 
     /// Ends the announcement.
-    pub(crate) fn awake(&self) {
+    pub fn awake(&self) {
         self.0.sleeping.store(false, Ordering::Relaxed);
+    }
+
+    /// The eventfd, once more: eight bytes can be read of it after the door was knocked on.
+    ///
+    /// # Errors
+    /// If the host has no descriptor left.
+    pub fn event(&self) -> io::Result<OwnedFd> {
+        self.0.event.try_clone().map(OwnedFd::from)
     }
 
     pub(crate) fn event_fd(&self) -> RawFd {

@@ -1,5 +1,6 @@
 //! A serving shard neither allocates nor frees: datagrams, connections, sends, ends, wake-ups and files, all of it counted.
 
+#[path = "suite/common.rs"]
 mod common;
 
 use base::Eui64;
@@ -10,6 +11,9 @@ use std::net::{Ipv4Addr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+/// What the suite calls the backend.
+type Backend = uring::Uring;
 
 #[global_allocator]
 static ALLOCATOR: alloc_guard::Guard = alloc_guard::Guard;

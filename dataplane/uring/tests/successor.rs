@@ -1,6 +1,7 @@
 //! A process that serves all slots is killed in the middle of traffic; its successor binds them at once, and every
 //! gateway is steered as before.
 
+#[path = "suite/common.rs"]
 mod common;
 
 use base::Eui64;
@@ -11,6 +12,9 @@ use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+/// What the suite calls the backend.
+type Backend = uring::Uring;
 
 const KEY: u32 = 77;
 const ROLE: &str = "TRUNKLINE_TEST_SERVE_AT";

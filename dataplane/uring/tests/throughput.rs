@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+#[path = "suite/common.rs"]
 mod common;
 
 use base::Eui64;
@@ -13,6 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use uring::Wanted;
+
+/// What the suite calls the backend.
+type Backend = uring::Uring;
 
 const SPAN: Duration = Duration::from_secs(1);
 
