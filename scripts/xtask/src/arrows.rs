@@ -22,7 +22,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("dataplane/session", &["base", "lorawan", "wire", "event"]),
     ("dataplane/plan", &["base", "contract", "payload", "emit", "event", "lorawan", "session"]),
     ("dataplane/uring", &["base", "driver"]),
-    ("dataplane/glommio", &["base", "driver"]),
+    ("dataplane/glommio-driver", &["base", "driver", "uring"]),
     (
         "dataplane/shard",
         &["base", "lorawan", "wire", "payload", "emit", "contract", "driver", "journal", "event", "session", "plan"],
