@@ -8,7 +8,7 @@
 mod lagging;
 
 use load::Workload;
-use load::server::Kind;
+use load::server::{Driver, Kind};
 use load::trial::{Outcome, run};
 use std::io;
 use std::path::PathBuf;
@@ -20,6 +20,7 @@ Usage: trunkline-load [OPTIONS]
   (nothing)          The canonical workload: highest rates, then ratios to the floor at 10, 50 and 90 % of Trunkline's.
   --server WHICH     One trial at trunkline or floor, at --rate.
   --lagging          Live consumers while somebody catches up from the disk, against alone, at --rate.
+  --driver WHICH     What trunkline runs on: uring (if nothing is said) or glommio.
   --rate N           Uplinks per second of that trial (20000), or of the rounds of --lagging (4000).
   --seconds S        Of each trial (5).
   --rounds N         Of the comparison (3).
@@ -47,6 +48,7 @@ const RATE_FIRST: u64 = 10_000;
 
 struct Arguments {
     server: Option<String>,
+    driver: Driver,
     lagging: bool,
     rate: Option<u64>,
     backlog: u64,
@@ -84,6 +86,7 @@ fn arguments() -> Result<Arguments, String> {
     let own = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut parsed = Arguments {
         server: None,
+        driver: Driver::Uring,
         lagging: false,
         rate: None,
         backlog: 1_000_000,
@@ -105,6 +108,9 @@ fn arguments() -> Result<Arguments, String> {
         match option.as_str() {
             "--server" if ["trunkline", "floor"].contains(&value.as_str()) => parsed.server = Some(value),
             "--server" => return Err(format!("--server {value}: trunkline or floor")),
+            "--driver" if value == "uring" => parsed.driver = Driver::Uring,
+            "--driver" if value == "glommio" => parsed.driver = Driver::Glommio,
+            "--driver" => return Err(format!("--driver {value}: uring or glommio")),
             "--rate" => parsed.rate = Some(u64::from(number()?)),
             "--backlog" => parsed.backlog = u64::from(number()?),
             "--memory-mib" => parsed.memory_mib = number()?,
@@ -122,13 +128,19 @@ fn arguments() -> Result<Arguments, String> {
 
 /// Bytes of Trunkline's message for this workload: a short run tells.
 fn message_bytes(arguments: &Arguments) -> io::Result<usize> {
-    let outcome = run(Kind::Trunkline, &arguments.bin_dir, arguments.workload, 1000, Duration::from_millis(500))?;
+    let outcome = run(
+        Kind::Trunkline(arguments.driver),
+        &arguments.bin_dir,
+        arguments.workload,
+        1000,
+        Duration::from_millis(500),
+    )?;
     Ok(outcome.heard.message_bytes)
 }
 
 fn single(arguments: &Arguments, server: &str) -> io::Result<bool> {
     let kind = match server {
-        "trunkline" => Kind::Trunkline,
+        "trunkline" => Kind::Trunkline(arguments.driver),
         _ => Kind::Floor { message_bytes: message_bytes(arguments)? },
     };
     let outcome =
@@ -140,13 +152,14 @@ fn single(arguments: &Arguments, server: &str) -> io::Result<bool> {
 
 fn canonical(arguments: &Arguments) -> io::Result<bool> {
     let message_bytes = message_bytes(arguments)?;
-    let kinds = [("trunkline", Kind::Trunkline), ("floor", Kind::Floor { message_bytes })];
+    let kinds = [("trunkline", Kind::Trunkline(arguments.driver)), ("floor", Kind::Floor { message_bytes })];
     let workload = &arguments.workload;
     println!(
-        "{} gateways, {} devices, {} streams, messages of {message_bytes} B over TLS 1.3; one shard; trials of {} s",
+        "{} gateways, {} devices, {} streams, messages of {message_bytes} B over TLS 1.3; one shard over {}; trials of {} s",
         workload.gateways,
         workload.devices,
         workload.streams(),
+        arguments.driver.name(),
         arguments.span.as_secs()
     );
     println!("\nhighest rate with p99 below {} ms and nothing lost\n{HEADER}", P99_US_MAX / 1000);

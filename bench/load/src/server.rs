@@ -19,13 +19,33 @@ use tempfile::TempDir;
 /// Which server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// `trunkline-dataplane` with one shard.
-    Trunkline,
+    /// `trunkline-dataplane` with one shard, over this backend.
+    Trunkline(Driver),
     /// `trunkline-floor`, with messages of this many bytes.
     Floor {
         /// As long as Trunkline's.
         message_bytes: usize,
     },
+}
+
+/// What Trunkline's shard runs on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Driver {
+    /// io_uring itself.
+    Uring,
+    /// glommio, if the server was built with it.
+    Glommio,
+}
+
+impl Driver {
+    /// As the server's `--driver` spells it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Uring => "uring",
+            Self::Glommio => "glommio",
+        }
+    }
 }
 
 /// A server that serves.
@@ -56,7 +76,7 @@ impl Server {
         let tls = client_config(certified.cert.der().clone()).map_err(io::Error::other)?;
         let socket = home.path().join("control.sock");
         let mut command = match kind {
-            Kind::Trunkline => {
+            Kind::Trunkline(driver) => {
                 let mut command = Command::new(bin_dir.join("trunkline-dataplane"));
                 command.args(["--cores", "1", "--udp-listen", "127.0.0.1:0", "--wss-listen", "127.0.0.1:0"]);
                 command
@@ -66,6 +86,7 @@ impl Server {
                 if let Some(mib) = workload.kept_memory_mib {
                     command.arg("--journal-memory-mib").arg(mib.to_string());
                 }
+                command.args(["--driver", driver.name()]);
                 command
             }
             Kind::Floor { message_bytes } => {
@@ -90,7 +111,7 @@ impl Server {
             return Err(io::Error::other(format!("the server is not ready: {said}")));
         };
         let server = Self { child, home, _memory: memory, metrics: address("metrics"), udp, wss, tls };
-        if kind == Kind::Trunkline {
+        if matches!(kind, Kind::Trunkline(_)) {
             plan::push(&socket, workload)?;
         }
         Ok(server)

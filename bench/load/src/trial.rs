@@ -83,7 +83,7 @@ impl Outcome {
 pub fn run(kind: Kind, bin_dir: &Path, workload: Workload, rate: u64, span: Duration) -> io::Result<Outcome> {
     let frames = Frames::sign(workload, (span.as_secs_f64() * rate as f64) as u64);
     let server = Server::start(kind, bin_dir, &workload)?;
-    at(&server, &frames, workload, rate, kind == Kind::Trunkline)
+    at(&server, &frames, workload, rate, matches!(kind, Kind::Trunkline(_)))
 }
 
 /// Runs a trial at a server that serves. Trunkline's messages are `whole`.

@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::offline::Journal;
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -20,6 +20,10 @@ pub(crate) struct Arguments {
     /// Shards, one pinned to each core; 0 is one per available core. More than cores is allowed.
     #[arg(long, default_value_t = 0)]
     pub(crate) cores: usize,
+
+    /// What the shards run on: io_uring itself, or glommio, which is there to be measured beside it.
+    #[arg(long, value_enum, default_value_t = Driver::Uring)]
+    pub(crate) driver: Driver,
 
     /// Socket on which the control plane is obeyed.
     #[arg(long, default_value = "data/control.sock")]
@@ -92,6 +96,13 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     pub(crate) log: logs::Options,
+}
+
+/// What the shards may run on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Driver {
+    Uring,
+    Glommio,
 }
 
 /// What is done instead of serving.

@@ -5,6 +5,7 @@
 
 mod answers;
 mod arguments;
+mod backend;
 mod carried;
 mod certificate;
 mod control;

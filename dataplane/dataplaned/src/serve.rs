@@ -1,6 +1,7 @@
 //! From arguments to serving shards, and back down.
 
 use crate::arguments::Arguments;
+use crate::backend::{Backend, ShardThread};
 use crate::carried::Carried;
 use crate::control::{Control, Kept, Parts, Scrape, Seat};
 use crate::keeping::{self, Handle};
@@ -10,9 +11,8 @@ use crate::{certificate, link, metrics};
 use crossbeam::channel::bounded;
 use driver::{Listener, Socket};
 use files::Directory;
-use journal::CARRY_HEADER_BYTES;
 use keeper::{Keeper, Recovered};
-use shard::{JournalOptions, Mailbox, Options, Ports, Shard, shard_of_slot};
+use shard::{JournalOptions, Mailbox, Options, shard_of_slot};
 use std::fs;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use uring::{HostLimits, ShardConfig, Sizing, Uring, Wanted};
+use uring::{HostLimits, ShardConfig, Sizing, Wanted};
 
 /// Bytes of each ring between two shards.
 const RING_BYTES: usize = 512 << 10;
@@ -53,6 +53,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     let wanted = Wanted { connection_count: arguments.connections_max, ..Wanted::default() };
     let sizing = Sizing::from_limits(limits, shard_count as u32, wanted)?;
     tracing::info!(%sizing, "sizes");
+    let backend = Backend::of(arguments.driver, &sizing)?;
 
     prepare(&arguments.data_dir)?;
     let tls = certificate::server_config(&arguments.cert, &arguments.key)?;
@@ -115,10 +116,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
         let config = ShardConfig { shard: index, sockets, listeners, sizing, door, peers: wakers.clone(), directory };
         let (options, strays, started) = (options(index), Arc::clone(&strays), started.clone());
         let carry = carried.make(recovered.epoch, index);
-        let thread = thread::Builder::new()
-            .name(format!("shard-{index}"))
-            .spawn(move || shard_thread(config, carry, options, ports, mailbox, &strays, &started))
-            .map_err(text)?;
+        let own = ShardThread { config, carry, options, ports, mailbox, strays, started };
+        let thread =
+            thread::Builder::new().name(format!("shard-{index}")).spawn(move || own.run(backend)).map_err(text)?;
         threads.push(thread);
     }
     for _ in 0..shard_count {
@@ -143,44 +143,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     }
     link::remove(&arguments.control_socket);
     Ok(())
-}
-
-fn shard_thread(
-    config: ShardConfig,
-    carry: Option<fs::File>,
-    options: Options,
-    ports: Ports,
-    mailbox: Mailbox,
-    strays: &[Strays],
-    started: &crossbeam::channel::Sender<Result<(), String>>,
-) {
-    let index = config.shard;
-    // Pinning is for speed; a host that refuses it (a restricted cpuset) is still served.
-    if let Err(error) = uring::pin_to_core(index) {
-        tracing::warn!(shard = index, %error, "not pinned to a core");
-    }
-    let mut driver = match Uring::start(config) {
-        Ok(driver) => driver,
-        Err(error) => {
-            // The main thread waits for this word; it is gone only if another shard failed first.
-            let _said = started.send(Err(format!("shard {index}: {error}")));
-            return;
-        }
-    };
-    if let (Some(file), Some(journal)) = (carry, &options.journal)
-        && let Err(error) = driver.carry_in(&file, CARRY_HEADER_BYTES + journal.limits.tail_bytes)
-    {
-        tracing::warn!(shard = index, %error, "nothing can be carried over in memory: the journal is written at every turn");
-    }
-    let mut shard = Shard::new(driver, options, ports, mailbox);
-    let _said = started.send(Ok(()));
-    alloc_guard::serving(true);
-    while shard.turn() {
-        let counts = alloc_guard::counts();
-        strays[index].allocations.store(counts.allocations, Ordering::Relaxed);
-        strays[index].frees.store(counts.frees, Ordering::Relaxed);
-    }
-    alloc_guard::serving(false);
 }
 
 /// Holds the journal for this process alone, until it ends: two that write to it would destroy it.

@@ -52,13 +52,11 @@ impl Slot {
         Ok(Self { socket, udp, wide, busy: Cell::new(false), dropped })
     }
 
-    pub(crate) fn is_busy(&self) -> bool {
-        self.busy.get()
-    }
-
-    /// What the kernel dropped since it was last asked.
+    /// What the kernel dropped since it was last asked, if anything was received since.
     pub(crate) fn overrun(&self) -> Option<Completion> {
-        self.busy.set(false);
+        if !self.busy.replace(false) {
+            return None;
+        }
         let dropped = uring::dropped_so_far(&self.udp);
         let count = dropped.wrapping_sub(self.dropped.replace(dropped));
         (count > 0).then_some(Completion::Overrun { socket: self.socket, count })
@@ -86,7 +84,9 @@ pub(crate) async fn receive(hub: Shared, slot: Rc<Slot>, bytes_max: usize) {
                 buffer.bytes[..len].copy_from_slice(&bytes[..len]);
                 let source = SocketAddr::new(source.ip().to_canonical(), source.port());
                 let (socket, lease, truncated) = (slot.socket, buffer.lease(len as u32), count > bytes_max);
-                hub.borrow_mut().tell_with(Completion::Datagram { socket, source, lease, truncated }, buffer);
+                let mut hub = hub.borrow_mut();
+                hub.received = true;
+                hub.tell_with(Completion::Datagram { socket, source, lease, truncated }, buffer);
             }
             Err(error) if matches!(errno(&error), libc::EINTR | libc::EAGAIN) => {}
             Err(_) => drop(Timer::new(RETRY).await),

@@ -47,6 +47,8 @@ pub(crate) struct Hub {
     thirsty: VecDeque<Waker>,
     /// When the peers of connections we closed have had their time, oldest first.
     pub(crate) lingering: VecDeque<(Monotonic, Connection)>,
+    /// A slot received since slots were asked what they dropped.
+    pub(crate) received: bool,
     /// When this turn began.
     pub(crate) now: Monotonic,
 }
@@ -67,6 +69,7 @@ impl Hub {
             starved: VecDeque::new(),
             thirsty: VecDeque::new(),
             lingering: VecDeque::new(),
+            received: false,
             now,
         }
     }

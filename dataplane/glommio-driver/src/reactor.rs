@@ -26,7 +26,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
-use uring::{Door, ShardConfig, Waker, clock};
+use uring::{Carry, Door, ShardConfig, Waker, clock};
 
 /// Deadlines further off than this are looked at again: it bounds what a lost wake-up could cost.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
@@ -56,6 +56,7 @@ pub struct Glommio {
     now: Monotonic,
     unix: UnixMicros,
     limits: Limits,
+    carry: Option<Carry>,
 }
 
 impl Glommio {
@@ -120,7 +121,13 @@ impl Glommio {
             now,
             unix: clock::unix(),
             limits,
+            carry: None,
         })
+    }
+
+    /// Gives it a place for [`Driver::carry`].
+    pub fn carry_in(&mut self, carry: Carry) {
+        self.carry = Some(carry);
     }
 
     /// Runs the executor: once around, or until there is news or `span` is over.
@@ -156,24 +163,18 @@ impl Glommio {
     fn tend_slots(&mut self) {
         let mut hub = self.hub.borrow_mut();
         self.outbox.post(&self.slots, |failed| hub.tell(failed));
-        if self.now < self.sweep {
-            return;
-        }
-        let busy = self.slots.iter().filter(|slot| slot.is_busy());
-        let mut any = false;
-        for overrun in busy.inspect(|_| any = true).filter_map(|slot| slot.overrun()) {
-            hub.tell(overrun);
-        }
-        if any {
+        if self.now >= self.sweep && std::mem::take(&mut hub.received) {
+            self.slots.iter().filter_map(|slot| slot.overrun()).for_each(|overrun| hub.tell(overrun));
             self.sweep = self.now.after(SWEEP);
         }
     }
 
     /// The earliest moment at which something must be done without being asked.
     fn deadline(&self) -> Monotonic {
-        let lingering = self.hub.borrow().lingering.front().map_or(Monotonic::NEVER, |&(deadline, _)| deadline);
+        let hub = self.hub.borrow();
+        let lingering = hub.lingering.front().map_or(Monotonic::NEVER, |&(deadline, _)| deadline);
         let room = if self.outbox.is_empty() { Monotonic::NEVER } else { self.now.after(ROOM) };
-        let sweep = if self.slots.iter().any(|slot| slot.is_busy()) { self.sweep } else { Monotonic::NEVER };
+        let sweep = if hub.received { self.sweep } else { Monotonic::NEVER };
         lingering.min(room).min(sweep)
     }
 }
@@ -312,6 +313,10 @@ impl Driver for Glommio {
         self.hub.borrow_mut().files.close(file);
     }
 
+    fn carry(&mut self, offset: u64, bytes: &[u8]) -> bool {
+        self.carry.as_mut().is_some_and(|carry| carry.put(offset, bytes))
+    }
+
     fn wake(&mut self, peer: usize) {
         self.peers[peer].wake();
     }
@@ -355,8 +360,12 @@ impl Drop for Glommio {
                 let hub = hub.borrow();
                 hub.table.open().next().is_none() && (hub.files.is_vacant() || start.elapsed() > FILE_PATIENCE)
             };
-            while !is_over() {
+            // Once around in any case, for what was cancelled holds its socket until the ring hears of it.
+            loop {
                 Timer::new(Duration::from_millis(1)).await;
+                if is_over() {
+                    break;
+                }
             }
         });
     }

@@ -36,6 +36,7 @@ mod wake;
 #[cfg(test)]
 mod tests;
 
+pub use memory::Carry;
 pub use probe::{Flavour, Support, probe};
 pub use reactor::{ShardConfig, Uring};
 pub use sizing::{HostLimits, Sizing, Wanted};

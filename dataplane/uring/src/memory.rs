@@ -38,7 +38,7 @@ impl Region {
 
     /// The first bytes of a file, shared with it: what is written there is in the file at once. Its room is reserved, so that
     /// no write can find none; nobody may shorten it.
-    pub(crate) fn of_file(file: &File, bytes: usize) -> io::Result<Self> {
+    fn of_file(file: &File, bytes: usize) -> io::Result<Self> {
         // SAFETY: no memory is passed.
         let reserved = unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, bytes as libc::off_t) };
         if reserved != 0 {
@@ -59,16 +59,6 @@ impl Region {
             return Err(io::Error::last_os_error());
         }
         Ok(Self { start: NonNull::new(start.cast()).expect("a mapping is not at zero"), bytes })
-    }
-
-    /// Copies bytes to `offset`; false if they do not fit there.
-    pub(crate) fn put(&mut self, offset: usize, bytes: &[u8]) -> bool {
-        if offset.checked_add(bytes.len()).is_none_or(|end| end > self.bytes) {
-            return false;
-        }
-        // SAFETY: the range is within the mapping, which is ours alone to write to and of which nobody holds a slice.
-        unsafe { self.at(offset, bytes.len()).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
-        true
     }
 
     /// The address of the byte at `offset`, with `len` bytes inside the mapping behind it.
@@ -102,5 +92,31 @@ impl Drop for Region {
         }
         // SAFETY: the mapping is ours and whole; who gave its addresses to the kernel took them back before (`Uring::drop`).
         unsafe { libc::munmap(self.start.as_ptr().cast(), self.bytes) };
+    }
+}
+
+/// The first bytes of a file in memory, shared with it: what is put there is in the file at once, and stays when the process
+/// ends.
+#[derive(Debug)]
+pub struct Carry(Region);
+
+impl Carry {
+    /// Reserves the bytes. Nobody may shorten the file while this lives.
+    ///
+    /// # Errors
+    /// If the file system has no room for them, or the host refuses.
+    pub fn reserve(file: &File, bytes: usize) -> io::Result<Self> {
+        Region::of_file(file, bytes).map(Self)
+    }
+
+    /// Copies bytes to `offset`; false if they do not fit there.
+    pub fn put(&mut self, offset: u64, bytes: &[u8]) -> bool {
+        let Ok(offset) = usize::try_from(offset) else { return false };
+        if offset.checked_add(bytes.len()).is_none_or(|end| end > self.0.bytes) {
+            return false;
+        }
+        // SAFETY: the range is within the mapping, which is ours alone to write to and of which nobody holds a slice.
+        unsafe { self.0.at(offset, bytes.len()).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        true
     }
 }

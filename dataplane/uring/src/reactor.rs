@@ -10,7 +10,7 @@
 
 use crate::buffers::{Provided, Stock};
 use crate::files::Files;
-use crate::memory::Region;
+use crate::memory::{Carry, Region};
 use crate::outbox::Outbox;
 use crate::probe::{self, Flavour};
 use crate::sizing::Sizing;
@@ -86,7 +86,7 @@ pub struct Uring {
     unix: UnixMicros,
     limits: Limits,
     shard: usize,
-    carry: Option<Region>,
+    carry: Option<Carry>,
 }
 
 /// A listener.
@@ -206,14 +206,9 @@ impl Uring {
         Ok(uring)
     }
 
-    /// Gives it the first `bytes` of a file, of a file system in memory, for [`Driver::carry`]. The file must not be shortened
-    /// while the shard lives.
-    ///
-    /// # Errors
-    /// If the file system has no room for them, or the host refuses; then nothing has changed.
-    pub fn carry_in(&mut self, file: &std::fs::File, bytes: usize) -> io::Result<()> {
-        self.carry = Some(Region::of_file(file, bytes)?);
-        Ok(())
+    /// Gives it a place for [`Driver::carry`].
+    pub fn carry_in(&mut self, carry: Carry) {
+        self.carry = Some(carry);
     }
 
     /// How the ring runs its completions here.
@@ -439,7 +434,7 @@ impl Driver for Uring {
     }
 
     fn carry(&mut self, offset: u64, bytes: &[u8]) -> bool {
-        self.carry.as_mut().is_some_and(|carry| carry.put(offset as usize, bytes))
+        self.carry.as_mut().is_some_and(|carry| carry.put(offset, bytes))
     }
 
     fn pause(&mut self, connection: Connection) {

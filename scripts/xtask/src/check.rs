@@ -27,6 +27,10 @@ const BUDGETS_TIMEOUT: Duration = Duration::from_secs(600);
 /// Crates whose tests are steps of their own.
 const APART: [&str; 2] = ["it", "corpus"];
 
+/// Scenarios that are not run over glommio: that nothing is allocated, which it does not promise, and foreign clients, which
+/// have to be installed and meet the same shard.
+const NOT_OVER_GLOMMIO: [&str; 2] = ["scenarios::allocation", "scenarios::foreign"];
+
 /// A step's result: what to say about it, or what went wrong.
 type Outcome = Result<String, String>;
 
@@ -56,6 +60,13 @@ const STEPS: &[Step] = &[
     Step { name: "integration", what: "real processes, real sockets", action: integration },
 ];
 
+/// Run only if named.
+const ON_DEMAND: &[Step] = &[Step {
+    name: "glommio",
+    what: "the other backend: its lints, its tests, real processes over it",
+    action: glommio,
+}];
+
 /// A test executable of the one build.
 #[derive(Clone)]
 struct Executable {
@@ -84,15 +95,21 @@ pub(crate) fn check(names: &[String]) -> Result<(), String> {
         for step in STEPS {
             println!("{:<12} {}", step.name, step.what);
         }
+        println!("\nonly if named:");
+        for step in ON_DEMAND {
+            println!("{:<12} {}", step.name, step.what);
+        }
         return Ok(());
     }
-    if let Some(unknown) = names.iter().find(|name| STEPS.iter().all(|step| step.name != *name)) {
+    let named = |step: &&Step| names.iter().any(|name| name == step.name);
+    if let Some(unknown) = names.iter().find(|name| STEPS.iter().chain(ON_DEMAND).all(|step| step.name != *name)) {
         return Err(format!("no step `{unknown}`; `cargo xtask check --list` names them"));
     }
     let mut built = Built::default();
     let mut table = Vec::new();
     let start = Instant::now();
-    for step in STEPS.iter().filter(|step| names.is_empty() || names.iter().any(|name| name == step.name)) {
+    let usual = STEPS.iter().filter(|step| names.is_empty() || named(step));
+    for step in usual.chain(ON_DEMAND.iter().filter(named)) {
         stop::going()?;
         println!("\n== {}: {}", step.name, step.what);
         let start = Instant::now();
@@ -225,6 +242,27 @@ fn integration(built: &mut Built) -> Outcome {
         artifacts.tests.iter().find(|executable| executable.package == "it").ok_or("tests/it has no executable")?;
     shell::run_within(&mut it.command(), INTEGRATION_TIMEOUT)?;
     Ok(String::new())
+}
+
+/// Leaves `trunkline-dataplane` with both backends in it; whoever builds the workspace has the usual one again.
+fn glommio(_: &mut Built) -> Outcome {
+    const PACKAGES: [&str; 10] =
+        ["-p", "glommio-driver", "-p", "dataplaned", "-p", "controld", "-p", "cli", "-p", "it"];
+    const FEATURES: [&str; 3] = ["--all-targets", "--features", "glommio-driver/glommio,dataplaned/glommio"];
+    shell::run(shell::cargo(&["clippy"]).args(&PACKAGES[..4]).args(FEATURES).args(["--", "-D", "warnings"]))?;
+    let mut build = shell::cargo(&["build", "--message-format", "json-render-diagnostics"]);
+    let artifacts = Artifacts::of(&shell::output(build.args(PACKAGES).args(FEATURES))?);
+    let own = artifacts.tests.iter().filter(|executable| executable.package == "glommio-driver");
+    let said = some(tests(own)?)?;
+    let it =
+        artifacts.tests.iter().find(|executable| executable.package == "it").ok_or("tests/it has no executable")?;
+    let mut command = it.command();
+    command.env("TRUNKLINE_IT_DRIVER", "glommio");
+    for scenario in NOT_OVER_GLOMMIO {
+        command.args(["--skip", scenario]);
+    }
+    shell::run_within(&mut command, INTEGRATION_TIMEOUT)?;
+    Ok(said)
 }
 
 /// Runs executables one after another; their output is shown only if they fail.

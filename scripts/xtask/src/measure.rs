@@ -45,19 +45,23 @@ pub(crate) fn knows(name: &str) -> bool {
     BENCHES.iter().any(|bench| bench.name == name)
 }
 
-/// Runs it. `--record` writes what was printed to `bench/records/`; `--only PROGRAM`; what follows `--` goes to the program.
+/// Runs it. `--record` writes what was printed to `bench/records/`; `--only PROGRAM`; `--driver NAME` is passed to the program, and
+/// has the dataplane built with that backend; what follows `--` goes to the program.
 pub(crate) fn bench(name: &str, arguments: &[String]) -> Result<(), String> {
     let bench = BENCHES.iter().find(|bench| bench.name == name).ok_or_else(|| format!("unknown bench `{name}`"))?;
     let (own, passed) = match arguments.iter().position(|argument| argument == "--") {
         Some(at) => (&arguments[..at], &arguments[at + 1..]),
         None => (arguments, &[][..]),
     };
-    let (mut record, mut only) = (false, None);
+    let (mut record, mut only, mut driver) = (false, None, None);
     let mut own = own.iter();
     while let Some(argument) = own.next() {
         match argument.as_str() {
             "--record" => record = true,
             "--only" => only = Some(own.next().ok_or("--only needs a program")?.as_str()),
+            "--driver" if bench.packages.contains(&"dataplaned") => {
+                driver = Some(own.next().ok_or("--driver needs a name")?.as_str());
+            }
             other => return Err(format!("unknown option `{other}`")),
         }
     }
@@ -73,6 +77,9 @@ pub(crate) fn bench(name: &str, arguments: &[String]) -> Result<(), String> {
     for package in bench.packages {
         build.args(["-p", package]);
     }
+    if driver == Some("glommio") {
+        build.args(["--features", "dataplaned/glommio"]);
+    }
     shell::run(&mut build)?;
     let target = shell::target_directory()?;
     let mut missed = Vec::new();
@@ -81,6 +88,9 @@ pub(crate) fn bench(name: &str, arguments: &[String]) -> Result<(), String> {
         let mut command = Command::new(target.join("release").join(program));
         if bench.on_disk {
             command.arg("--dir").arg(target.join("bench"));
+        }
+        if let Some(driver) = driver {
+            command.args(["--driver", driver]);
         }
         command.args(bench.told).args(passed);
         eprintln!("{}", shell::spoken(&command));

@@ -17,6 +17,9 @@ use std::time::{Duration, Instant};
 /// How long a process may take to be ready.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Names the backend that every dataplane is started over; without it none is named.
+pub(crate) const DRIVER: &str = "TRUNKLINE_IT_DRIVER";
+
 /// A directory that is removed with its owner, unless the test fails.
 pub(crate) struct Directory(pub(crate) PathBuf);
 
@@ -160,6 +163,9 @@ impl System {
             command.arg("--devices-max").arg("10000");
         }
         command.args(&self.options);
+        if let Ok(driver) = std::env::var(DRIVER) {
+            command.arg("--driver").arg(driver);
+        }
         match &self.disk {
             Some(disk) => disk.enter(&command),
             None => command,
