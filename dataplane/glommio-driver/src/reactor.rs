@@ -37,6 +37,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a shard that ends waits for what its files have in flight.
 const FILE_PATIENCE: Duration = Duration::from_secs(1);
 
+/// When glommio's executor would interrupt its tasks, were a turn that long. If that moment (100 ms, if nothing is said) comes before
+/// it has begun its first task, glommio 0.9 takes this for having nothing to do, and sleeps. Turns are short; it need not come.
+const PREEMPTION: Duration = Duration::from_secs(24 * 3600);
+
 /// A shard's executor and all that belongs to it. Stays on the thread that started it.
 #[derive(Debug)]
 pub struct Glommio {
@@ -51,6 +55,8 @@ pub struct Glommio {
     places: [u16; SLOT_COUNT],
     /// When slots are asked next what they dropped.
     sweep: Monotonic,
+    /// Events wait for the next turn, since somebody knocked in this one.
+    held: bool,
     door: Door,
     peers: Vec<Waker>,
     now: Monotonic,
@@ -116,6 +122,7 @@ impl Glommio {
             slots,
             places,
             sweep: now,
+            held: false,
             door: config.door,
             peers: config.peers,
             now,
@@ -212,12 +219,19 @@ impl Driver for Glommio {
         } else {
             self.run(None);
         }
-        self.hub.borrow_mut().knocked = false;
+        // What a knock tells of is often what the events follow from: a hop, and the datagram of someone whom it was answered. A
+        // knock takes long to be heard here, so both come at once; a shard that reaped first would see them the wrong way
+        // round. Once only, so that events are not kept waiting by whoever goes on knocking.
+        let knocked = std::mem::take(&mut self.hub.borrow_mut().knocked);
+        self.held = knocked && !self.held;
         self.now = clock::monotonic();
         self.unix = clock::unix();
     }
 
     fn reap(&mut self) -> Option<Completion> {
+        if self.held {
+            return None;
+        }
         let (completion, buffer) = self.hub.borrow_mut().next()?;
         if let Some(buffer) = buffer {
             self.lent.put(buffer);
@@ -400,7 +414,7 @@ async fn answer(hub: Shared, event: BufferedFile) {
 fn make(memory: &Memory) -> io::Result<LocalExecutor> {
     let start = Instant::now();
     loop {
-        let builder = LocalExecutorBuilder::new(Placement::Unbound);
+        let builder = LocalExecutorBuilder::new(Placement::Unbound).preempt_timer(PREEMPTION);
         let made = builder.ring_depth(memory.ring_entries as usize).io_memory(0).make();
         let error = match made {
             Ok(executor) => return Ok(executor),
