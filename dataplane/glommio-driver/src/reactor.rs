@@ -55,7 +55,7 @@ pub struct Glommio {
     places: [u16; SLOT_COUNT],
     /// When slots are asked next what they dropped.
     sweep: Monotonic,
-    /// Events wait for the next turn, since somebody knocked in this one.
+    /// Events wait for the next turn: first come the queues that other threads fill.
     held: bool,
     door: Door,
     peers: Vec<Waker>,
@@ -219,11 +219,11 @@ impl Driver for Glommio {
         } else {
             self.run(None);
         }
-        // What a knock tells of is often what the events follow from: a hop, and the datagram of someone whom it was answered. A
-        // knock takes long to be heard here, so both come at once; a shard that reaped first would see them the wrong way
-        // round. Once only, so that events are not kept waiting by whoever goes on knocking.
-        let knocked = std::mem::take(&mut self.hub.borrow_mut().knocked);
-        self.held = knocked && !self.held;
+        self.hub.borrow_mut().knocked = false;
+        // What other threads have queued is often what the events follow from: a hop, and the datagram of someone whom it was
+        // answered. A turn is long here, so both come in one; a shard that reaped first would see them the wrong way round. Once
+        // only, so that events are not kept waiting by queues that are never empty.
+        self.held = !self.held && !quiet();
         self.now = clock::monotonic();
         self.unix = clock::unix();
     }
