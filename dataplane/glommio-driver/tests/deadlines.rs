@@ -34,7 +34,7 @@ fn deadlines_and_knocks_are_kept_amid_traffic() {
                     asked.store(round, Ordering::Release);
                     waker.wake();
                     while answered.load(Ordering::Acquire) != round {
-                        assert!(start.elapsed() < Duration::from_secs(3), "knock {round} was lost");
+                        assert!(start.elapsed() < Duration::from_secs(1), "knock {round} was lost");
                         std::thread::yield_now();
                     }
                 } else {
@@ -52,8 +52,8 @@ fn deadlines_and_knocks_are_kept_amid_traffic() {
         }
     });
     let (mut seen, mut late) = (0, Duration::ZERO);
-    while seen != u64::MAX {
-        let until = Monotonic(clock()).after(Duration::from_millis(700));
+    while seen != u64::MAX && !sender.is_finished() {
+        let until = Monotonic(clock()).after(Duration::from_secs(2));
         backend.turn(until, &mut || asked.load(Ordering::Acquire) == seen);
         late = late.max(backend.now().since(until));
         while let Some(completion) = backend.reap() {
@@ -70,5 +70,5 @@ fn deadlines_and_knocks_are_kept_amid_traffic() {
     }
     let worst = sender.join().expect("sender");
     eprintln!("worst answer {worst:?}, latest turn {late:?}");
-    assert!(late < Duration::from_millis(400) && worst < Duration::from_millis(600), "{worst:?}, {late:?}");
+    assert!(late < Duration::from_millis(500), "{late:?} after its deadline");
 }
