@@ -60,7 +60,7 @@ impl Behind {
 /// Measures. Whether the promise holds and everything was exact.
 pub(crate) fn measure(arguments: &Arguments, rate: u64) -> io::Result<bool> {
     let mut workload = Workload { kept_memory_mib: Some(arguments.memory_mib), ..arguments.workload };
-    let server = Server::start(Kind::Trunkline, &arguments.bin_dir, &workload)?;
+    let server = Server::start(Kind::Trunkline(arguments.driver), &arguments.bin_dir, &workload)?;
     let whole_rounds = |count: u64| count.max(1).next_multiple_of(u64::from(workload.devices));
     let (backlog, uplinks) = (whole_rounds(arguments.backlog), whole_rounds(arguments.span.as_secs() * rate));
     println!(
