@@ -5,6 +5,7 @@
 
 pub mod floor;
 pub mod load;
+pub mod writer;
 
 use driver::Driver;
 use hdrhistogram::Histogram;

@@ -16,9 +16,8 @@ use base::mix::mix64;
 use base::{Eui64, Monotonic, UnixMicros};
 use crossbeam::queue::ArrayQueue;
 use event::{Event, Kind as EventKind};
-use files::{Directory, Files};
-use journal::{Kind, Limits as LogLimits, Log, Record};
-use keeper::{Keeper, Recovered};
+use journal::Kind;
+use journaling::writer::{Writer, open};
 use lorawan::{AesKey, DevAddr, JoinNonces, NetId, SessionKeys};
 use session::body::{BODY_BYTES_MAX, UplinkBody};
 use session::{
@@ -37,14 +36,6 @@ const READER_COUNT: usize = 2;
 
 /// As many as the dataplane's readers leave in one.
 const MAILBOX_COUNT: usize = 64;
-
-/// As the dataplane has them, or small, so that a small journal has several.
-const fn segment_bytes(count: u64) -> u64 {
-    if count < 1_000_000 { 256 << 10 } else { 64 << 20 }
-}
-
-/// A checkpoint is made of so many segments: four times what the dataplane does, so that less is written in all.
-const FOLDED_COUNT: u64 = 16;
 
 const NOW: UnixMicros = UnixMicros(1_760_000_000_000_000);
 
@@ -104,11 +95,6 @@ fn both(count: u64, dir: &Path) -> ExitCode {
         }
     }
     ExitCode::SUCCESS
-}
-
-fn open(dir: &Path) -> (Keeper<Directory>, Recovered) {
-    let files = Directory::open(dir).expect("it is there");
-    Keeper::recover(files, keeper::Limits { bytes_max: 0, reserve_bytes: 0 }).expect("readable")
 }
 
 // The devices.
@@ -272,75 +258,14 @@ fn bytes_of(downlink: &KeptDownlink<'_>) -> Vec<u8> {
 
 // Writing.
 
-/// The logs of the shards, and the keeper that tends them.
-struct Writer {
-    keeper: Keeper<Directory>,
-    files: Directory,
-    logs: Vec<Log>,
-    buffer: Vec<u8>,
-    /// A checkpoint is made beyond this.
-    fold_bytes: u64,
-}
-
-impl Writer {
-    fn append(&mut self, kind: Kind, lane: Lane, body: &[u8]) {
-        let record = Record { kind, lane: lane.0, key: 0, tenant: 1, at: NOW, body };
-        while self.logs[shard_of(lane)].append(&record).is_err() {
-            self.write(shard_of(lane));
-        }
-    }
-
-    fn write(&mut self, shard: usize) {
-        loop {
-            while let Some(wanted) = self.logs[shard].wants() {
-                self.keeper.make(wanted, NOW).expect("room on the disk");
-                assert!(self.logs[shard].ready(wanted.name), "it is wanted");
-            }
-            let Some(write) = self.logs[shard].next_write(true) else { break };
-            self.buffer.resize(write.bytes, 0);
-            self.logs[shard].copy(&write, &mut self.buffer);
-            let name = write.segment.to_string();
-            self.files.write_at(&name, write.file_offset, &self.buffer).expect("room on the disk");
-            if write.sync {
-                self.files.sync(&name).expect("a disk that works");
-            }
-            self.logs[shard].wrote(Ok(()));
-            for info in self.logs[shard].sealed().collect::<Vec<_>>() {
-                self.keeper.sealed(info);
-            }
-        }
-        assert_eq!(self.logs[shard].stored(), self.logs[shard].head(), "all of it");
-        if self.keeper.unfolded_bytes() >= self.fold_bytes {
-            self.fold();
-        }
-    }
-
-    fn fold(&mut self) {
-        assert_eq!(self.keeper.checkpoint(&mut |_, _| ()).expect("room on the disk"), 0, "nothing is damaged");
-        self.keeper.retain(&[], NOW).expect("a disk that works");
-    }
-}
-
 fn write(dir: &Path, count: u64) {
     let start = Instant::now();
-    let (mut keeper, recovered) = open(dir);
-    keeper.begin().expect("room on the disk");
-    let limits = LogLimits {
-        segment_bytes: segment_bytes(count),
-        tail_bytes: 16 << 20,
-        batch_bytes: 1 << 20,
-        epoch_bytes: journal::OFFSET_END,
-    };
-    let logs = (0..SHARD_COUNT).map(|shard| Log::new(limits, recovered.epoch, shard as u8)).collect();
-    let files = Directory::open(dir).expect("it is there");
-    let fold_bytes = FOLDED_COUNT * segment_bytes(count);
-    let mut writer = Writer { keeper, files, logs, buffer: Vec::new(), fold_bytes };
+    let mut writer = Writer::open(dir, SHARD_COUNT, count, NOW);
     for number in 0..count {
         writer.append(Kind::Device, lane(number), &joined(number, 1).to_wire());
     }
-    (0..SHARD_COUNT).for_each(|shard| writer.write(shard));
-    writer.fold();
-    writer.fold_bytes = u64::MAX;
+    writer.write_all();
+    writer.fold_for_good();
     for number in 0..count {
         let lane = lane(number);
         if let Some(record) = rejoin(number) {
@@ -368,16 +293,11 @@ fn write(dir: &Path, count: u64) {
             writer.append(Kind::Dequeued, lane, &dequeued.to_wire());
         }
     }
-    (0..SHARD_COUNT).for_each(|shard| writer.write(shard));
-    let mut bytes = [0_u64; 2];
-    for name in writer.files.list().expect("readable") {
-        writer.files.sync(&name).expect("a disk that works");
-        bytes[usize::from(name.ends_with(".seg"))] += writer.files.len(&name).expect("readable");
-    }
+    let (checkpoint, segments) = writer.finish();
     println!(
         "written: {count} sessions, checkpoint {} MiB, segments behind it {} MiB, in {:.1} s",
-        bytes[0] >> 20,
-        bytes[1] >> 20,
+        checkpoint >> 20,
+        segments >> 20,
         start.elapsed().as_secs_f64()
     );
 }
