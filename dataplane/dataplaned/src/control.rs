@@ -5,9 +5,11 @@
 
 mod kept;
 
+use kept::Stored;
 pub(crate) use kept::{Kept, NotRestored};
 
 use crate::answers::{self, Expected, Pending};
+use crate::homes::Homes;
 use crate::keeping::{Ask, Handle, Whom};
 use crate::link::{Inbound, Link};
 use crate::plan_log::{PlanLog, Staging};
@@ -19,7 +21,7 @@ use contract::v1::to_dataplane::Body as Told;
 use crossbeam::channel::{Receiver, Sender};
 use keeper::Retained;
 use plan::{Config, Refusal, Upsert};
-use session::lane_of_eui;
+use session::{DeviceSpec, lane_of_eui};
 use shard::{FromShard, Load, Mailbox, Report, ToShard};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -78,8 +80,7 @@ pub(crate) struct Control {
     stop: Arc<AtomicBool>,
     slot_key: u32,
     config: Config,
-    /// Every device, and the lane in which it lives.
-    devices: HashMap<u64, u8>,
+    devices: Homes,
     gateways: HashSet<u64>,
     /// Those of them that found no room.
     waiting: Waiting,
@@ -115,7 +116,7 @@ impl Control {
             stop: parts.stop,
             slot_key: parts.slot_key,
             config: Config::default(),
-            devices: HashMap::new(),
+            devices: Homes::default(),
             gateways: HashSet::new(),
             waiting: Waiting::default(),
             staged: None,
@@ -132,17 +133,10 @@ impl Control {
     /// # Errors
     /// When the stored plan or the journal cannot be read; nothing is served with half a plan, or counters that went back.
     pub(crate) fn restore(&mut self, kept: Kept<'_>) -> Result<(), NotRestored> {
-        let mut changes = Vec::new();
-        let replayed = self.plan_log.replay(|change| changes.push(change)).map_err(NotRestored::Plan)?;
-        let mut upserts = Vec::new();
-        let refused = apply_what_can_be(&mut self.config, &changes, &mut upserts);
-        drop(changes);
-        // Frames are taken last: not before every device has the counters that it had, lest an old frame pass for a new one.
-        let (gateways, devices): (Vec<_>, Vec<_>) =
-            upserts.into_iter().partition(|upsert| matches!(upsert, Upsert::Gateway(_) | Upsert::RemoveGateway(_)));
-        for upsert in devices {
-            self.distribute(upsert);
-        }
+        let mut stored = Stored::default();
+        let mut log = self.plan_log.reader().map_err(NotRestored::Plan)?;
+        let replayed = log.replay(|change| stored.take(change, self)).map_err(NotRestored::Plan)?;
+        let (gateways, refused) = stored.finish(self);
         let session_count =
             self.restore_devices(kept.devices, &kept.cursors, &kept.catalog).map_err(NotRestored::Journal)?;
         if let Err(refusal) = self.load() {
@@ -327,13 +321,15 @@ impl Control {
         let mut gone_gateways = std::mem::take(&mut self.gateways);
         for upsert in staged.upserts {
             match &upsert {
-                Upsert::Device(device) => drop(gone_devices.remove(&device.dev_eui.to_u64())),
+                Upsert::Device(device) => {
+                    gone_devices.remove(device.dev_eui.to_u64());
+                }
                 Upsert::Gateway(gateway) => drop(gone_gateways.remove(&gateway.eui.to_u64())),
                 Upsert::RemoveDevice(_) | Upsert::RemoveGateway(_) => {}
             }
             self.distribute(upsert);
         }
-        for (eui, lane) in gone_devices {
+        for (eui, lane) in gone_devices.into_each() {
             // Where it lived is where there is room now.
             self.devices.insert(eui, lane);
             self.distribute(Upsert::RemoveDevice(Eui64::new(eui)));
@@ -382,24 +378,29 @@ impl Control {
         Ok(())
     }
 
+    /// Sends a device to the shard in which it lives, and word of it to the one where its DevEUI is looked up.
+    fn send_home(&mut self, device: DeviceSpec) {
+        let home = self.shard_of_lane(device.home().0);
+        let hashed = self.shard_of_lane(lane_of_eui(device.dev_eui).0);
+        if hashed != home {
+            self.push(hashed, ToShard::Upsert(Upsert::Device(device.clone())));
+        }
+        self.push(home, ToShard::Upsert(Upsert::Device(device)));
+    }
+
     fn distribute(&mut self, upsert: Upsert) {
-        match &upsert {
+        match upsert {
             Upsert::Device(device) => {
                 self.waiting.forget(Table::Devices, device.dev_eui.to_u64());
                 self.devices.insert(device.dev_eui.to_u64(), device.home().0);
-                let home = self.shard_of_lane(device.home().0);
-                let hashed = self.shard_of_lane(lane_of_eui(device.dev_eui).0);
-                if hashed != home {
-                    self.push(hashed, ToShard::Upsert(upsert.clone()));
-                }
-                self.push(home, ToShard::Upsert(upsert));
+                self.send_home(device);
             }
             // Where an ABP device lives follows from its address, which a removal does not name: every shard looks.
             Upsert::RemoveDevice(eui) => {
-                let lane = self.devices.remove(&eui.to_u64());
+                let lane = self.devices.remove(eui.to_u64());
                 let waited = self.waiting.forget(Table::Devices, eui.to_u64());
                 for target in 0..self.seats.len() {
-                    self.push(target, ToShard::Upsert(upsert.clone()));
+                    self.push(target, ToShard::Upsert(Upsert::RemoveDevice(eui)));
                 }
                 if let Some(lane) = lane.filter(|_| !waited) {
                     self.try_again(self.shard_of_lane(lane), Table::Devices);
@@ -408,13 +409,12 @@ impl Control {
             Upsert::Gateway(gateway) => {
                 self.waiting.forget(Table::Gateways, gateway.eui.to_u64());
                 self.gateways.insert(gateway.eui.to_u64());
-                self.push(self.shard_of_gateway(gateway.eui), ToShard::Upsert(upsert));
+                self.push(self.shard_of_gateway(gateway.eui), ToShard::Upsert(Upsert::Gateway(gateway)));
             }
             Upsert::RemoveGateway(eui) => {
                 self.gateways.remove(&eui.to_u64());
-                let (waited, target) =
-                    (self.waiting.forget(Table::Gateways, eui.to_u64()), self.shard_of_gateway(*eui));
-                self.push(target, ToShard::Upsert(upsert));
+                let (waited, target) = (self.waiting.forget(Table::Gateways, eui.to_u64()), self.shard_of_gateway(eui));
+                self.push(target, ToShard::Upsert(Upsert::RemoveGateway(eui)));
                 if !waited {
                     self.try_again(target, Table::Gateways);
                 }
@@ -468,7 +468,7 @@ impl Control {
             return;
         }
         // Mail is read in order: each of these is known to its shard by the time that it is asked, or has no room there.
-        let devices = query.devices.iter().filter_map(|eui| Some((*eui, self.shard_of_lane(*self.devices.get(eui)?))));
+        let devices = query.devices.iter().filter_map(|eui| Some((*eui, self.shard_of_lane(self.devices.get(*eui)?))));
         let gateways = query.gateways.iter().filter(|eui| self.gateways.contains(eui));
         let expected = Expected {
             devices: devices.collect(),
@@ -547,7 +547,7 @@ impl Control {
             FromShard::Moved { dev_eui, before } => {
                 let target = self.shard_of_lane(before.0);
                 // It may have moved back since the shard said so.
-                let lanes = [self.devices.get(&dev_eui.to_u64()).copied(), Some(lane_of_eui(dev_eui).0)];
+                let lanes = [self.devices.get(dev_eui.to_u64()), Some(lane_of_eui(dev_eui).0)];
                 if lanes.into_iter().flatten().all(|lane| self.shard_of_lane(lane) != target) {
                     self.push(target, ToShard::Upsert(Upsert::RemoveDevice(dev_eui)));
                     self.try_again(target, Table::Devices);
@@ -585,9 +585,7 @@ impl Control {
         self.tell(happened);
         // It may have been removed or changed since it was sent; what was sent later has its own answer.
         let is_configured = match &upsert {
-            Upsert::Device(device) => {
-                self.devices.get(&device.dev_eui.to_u64()).is_some_and(|lane| *lane == device.home().0)
-            }
+            Upsert::Device(device) => self.devices.get(device.dev_eui.to_u64()) == Some(device.home().0),
             Upsert::Gateway(gateway) => self.gateways.contains(&gateway.eui.to_u64()),
             Upsert::RemoveDevice(_) | Upsert::RemoveGateway(_) => false,
         };

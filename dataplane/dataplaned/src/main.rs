@@ -9,6 +9,7 @@ mod backend;
 mod carried;
 mod certificate;
 mod control;
+mod homes;
 mod keeping;
 mod link;
 mod metrics;

@@ -138,6 +138,15 @@ impl PlanLog {
         }
     }
 
+    /// The same log once more, to be read while this one is somebody else's.
+    ///
+    /// # Errors
+    /// [`Fault::Io`].
+    pub(crate) fn reader(&self) -> Result<Self, Fault> {
+        let file = File::open(&self.path)?;
+        Ok(Self { path: self.path.clone(), file, store: self.store, revision: self.revision, end: self.end, is_ready: false })
+    }
+
     fn read(path: PathBuf, mut file: File) -> Result<Self, Fault> {
         let mut header = [0; HEADER_BYTES as usize];
         file.seek(SeekFrom::Start(0))?;
@@ -169,39 +178,49 @@ impl PlanLog {
 
     /// Calls `each` with the last change of every key that still exists: structure first, then gateways and devices. What
     /// stands behind the last commit never happened.
+    ///
+    /// Twice through the file, since what counts is known only at its end. In between, 16 bytes for each change of a gateway
+    /// or device are held, and the places of those that do not count: few, for the log is written anew before they are many.
     pub(crate) fn replay(&mut self, mut each: impl FnMut(v1::Change)) -> Result<Replayed, Fault> {
         let end = self.end;
         let mut last: HashMap<Key, (u64, bool)> = HashMap::new();
         let mut structure = Vec::new();
+        let (mut gateways, mut devices) = (Changes::default(), Changes::default());
         let mut change_count = 0;
         self.scan(end, |record| {
             if record.kind == KIND_CHANGE {
                 let change = v1::Change::decode(record.body).map_err(|_| Fault::Corrupt(record.end))?;
                 let (key, removed) = key(&change).ok_or(Fault::Corrupt(record.end))?;
                 change_count += 1;
-                last.insert(key, (record.end, removed));
-                if key < Key::Gateway(0) && !removed {
-                    structure.push((key, record.end, change));
+                match key {
+                    Key::Gateway(eui) => gateways.push(eui, record.end, removed),
+                    Key::Device(eui) => devices.push(eui, record.end, removed),
+                    _ => {
+                        last.insert(key, (record.end, removed));
+                        structure.extend((!removed).then_some((key, record.end, change)));
+                    }
                 }
             }
             Ok(())
         })?;
         structure.retain(|(key, at, _)| last.get(key) == Some(&(*at, false)));
         structure.sort_by_key(|(key, _, _)| *key);
+        let mut live_count = structure.len();
         structure.into_iter().for_each(|(_, _, change)| each(change));
+        let mut overtaken = Vec::new();
+        live_count += gateways.settle(&mut overtaken) + devices.settle(&mut overtaken);
+        overtaken.sort_unstable();
+        let mut overtaken = overtaken.into_iter().peekable();
         self.scan(end, |record| {
-            if record.kind == KIND_CHANGE {
+            if record.kind == KIND_CHANGE && overtaken.next_if_eq(&record.end).is_none() {
                 let change = v1::Change::decode(record.body).map_err(|_| Fault::Corrupt(record.end))?;
-                if let Some((key, false)) = key(&change)
-                    && key >= Key::Gateway(0)
-                    && last.get(&key) == Some(&(record.end, false))
-                {
+                if key(&change).is_some_and(|(key, _)| key >= Key::Gateway(0)) {
                     each(change);
                 }
             }
             Ok(())
         })?;
-        Ok(Replayed { change_count, live_count: last.values().filter(|(_, removed)| !removed).count() })
+        Ok(Replayed { change_count, live_count })
     }
 
     /// Writes the live changes to a fresh log that takes this one's place.
@@ -317,6 +336,30 @@ impl PlanLog {
     }
 }
 
+/// The changes of one kind of things that a log holds: of what, where, and whether it removes.
+#[derive(Default)]
+struct Changes(Vec<(u64, u64)>);
+
+impl Changes {
+    fn push(&mut self, eui: u64, end: u64, removed: bool) {
+        self.0.push((eui, end << 1 | u64::from(removed)));
+    }
+
+    /// Adds where the changes end that do not count: those that have a later one, and removals. Returns how many count.
+    fn settle(mut self, overtaken: &mut Vec<u64>) -> usize {
+        self.0.sort_unstable();
+        let before = overtaken.len();
+        let mut rest = self.0.iter().peekable();
+        while let Some((eui, place)) = rest.next() {
+            let is_last = rest.peek().is_none_or(|(next, _)| next != eui);
+            if !is_last || place & 1 == 1 {
+                overtaken.push(place >> 1);
+            }
+        }
+        self.0.len() - (overtaken.len() - before)
+    }
+}
+
 /// How much of a log was live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Replayed {
@@ -415,6 +458,38 @@ mod tests {
         drop(log);
         let mut log = PlanLog::open(dir.path()).expect("the same log");
         assert_eq!((log.revision, all(&mut log)), (2, expected));
+    }
+
+    #[test]
+    fn of_many_changes_the_last_ones_are_replayed_in_their_order() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut log = PlanLog::open(dir.path()).expect("a new log");
+        let mut random = base::mix::SplitMix64::new(9);
+        // By key: when it was changed last, and to what; nothing if it was removed.
+        let mut model = HashMap::new();
+        let changes: Vec<v1::Change> = (0..2000u32)
+            .map(|at| {
+                let eui = random.below(100);
+                let body = match random.below(6) {
+                    0 => Body::RemoveDevice(eui),
+                    1 => Body::RemoveGateway(eui),
+                    2 | 3 => Body::Gateway(v1::Gateway { eui, tenant: at, ..Default::default() }),
+                    _ => Body::Device(v1::Device { dev_eui: eui, tenant: at, ..Default::default() }),
+                };
+                let change = v1::Change { body: Some(body) };
+                let (key, removed) = key(&change).expect("it says something");
+                model.insert(key, (at, (!removed).then(|| change.clone())));
+                change
+            })
+            .collect();
+        log.append(&changes, 1).expect("room");
+        let mut expected: Vec<_> = model.into_values().filter_map(|(at, change)| Some((at, change?))).collect();
+        expected.sort_by_key(|(at, _)| *at);
+        let expected: Vec<_> = expected.into_iter().map(|(_, change)| change).collect();
+        let mut found = Vec::new();
+        let replayed = log.reader().and_then(|mut log| log.replay(|change| found.push(change))).expect("readable");
+        assert_eq!((replayed.change_count, replayed.live_count), (2000, expected.len()));
+        assert_eq!(found, expected);
     }
 
     #[test]

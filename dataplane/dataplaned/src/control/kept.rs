@@ -1,7 +1,8 @@
 //! The control thread and the journal: what was kept goes to the shards at start, and what the keeper says goes on.
 
-use super::{Control, Said, Seat};
+use super::{Control, Said, Seat, apply_what_can_be};
 use crate::answers::Pending;
+use crate::homes::{self, Homes};
 use crate::keeping::{Ask, Ends, Told, Whom};
 use crate::plan_log;
 use base::UnixMicros;
@@ -9,8 +10,10 @@ use contract::v1;
 use files::Directory;
 use journal::{Catalog, Cursors, LANE_COUNT};
 use keeper::{Fault, Keeper, Recovered};
+use plan::Upsert;
 use session::{DeviceState, KeptDownlink, Lane, SessionRecord, lane_of_addr, lane_of_eui};
 use shard::{From, Group, NotFound, ToShard};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -23,6 +26,9 @@ const FULL_SLEEP: Duration = Duration::from_micros(200);
 
 /// Messages that readers leave in a mailbox: each may carry a batch of sessions, which takes memory.
 const WAITING_COUNT_MAX: usize = 64;
+
+/// Stored changes that are put in force at once: each time the tables are copied.
+const STORED_COUNT: usize = 32_768;
 
 /// How often the control thread hears the shards while readers give them what was kept.
 const HEAR_INTERVAL: Duration = Duration::from_millis(1);
@@ -97,6 +103,55 @@ fn say(recovered: &Recovered) {
             unknown = counts.unknown,
             "parts of the journal cannot be read and were passed over"
         );
+    }
+}
+
+/// The stored plan on its way to the shards, some changes at a time: ten million devices in one piece are gigabytes.
+#[derive(Default)]
+pub(super) struct Stored {
+    changes: Vec<v1::Change>,
+    upserts: Vec<Upsert>,
+    /// Frames are taken last: not before every device has the counters that it had, lest an old frame pass for a new one.
+    gateways: Vec<Upsert>,
+    devices: Vec<u64>,
+    /// The lanes of those that do not live where their DevEUI says.
+    elsewhere: BTreeMap<u64, u8>,
+    refused: usize,
+}
+
+impl Stored {
+    /// Takes the next change.
+    pub(super) fn take(&mut self, change: v1::Change, control: &mut Control) {
+        self.changes.push(change);
+        if self.changes.len() == STORED_COUNT {
+            self.apply(control);
+        }
+    }
+
+    /// All were taken. The gateways, and how many changes could not be put in force.
+    pub(super) fn finish(mut self, control: &mut Control) -> (Vec<Upsert>, usize) {
+        self.apply(control);
+        control.devices = Homes::new(self.devices, self.elsewhere);
+        (self.gateways, self.refused)
+    }
+
+    fn apply(&mut self, control: &mut Control) {
+        self.refused += apply_what_can_be(&mut control.config, &self.changes, &mut self.upserts);
+        self.changes.clear();
+        for upsert in self.upserts.drain(..) {
+            // Of each device and gateway there is one change, the last, and it removes nothing.
+            match upsert {
+                Upsert::Device(device) => {
+                    let (eui, lane) = (device.dev_eui.to_u64(), device.home().0);
+                    self.devices.push(eui);
+                    if !homes::follows(eui, lane) {
+                        self.elsewhere.insert(eui, lane);
+                    }
+                    control.send_home(device);
+                }
+                other => self.gateways.push(other),
+            }
+        }
     }
 }
 
