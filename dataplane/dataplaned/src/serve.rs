@@ -84,8 +84,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
         sockets[shard_of_slot(slot as u8, shard_count)].push((Socket(slot as u16), socket));
     }
     let mut listeners: Vec<Vec<(Listener, OwnedFd)>> = wss.into_iter().map(|fd| vec![(WSS, fd)]).collect();
+    let mut plain_address = String::new();
     if let Some((fds, address)) = plain {
         tracing::warn!(%address, "streams are also served without TLS");
+        plain_address = format!(", plain {address}");
         for (listeners, fd) in listeners.iter_mut().zip(fds) {
             listeners.push((PLAIN, fd));
         }
@@ -132,7 +134,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     control.restore(kept).map_err(|fault| format!("{}: {fault}", arguments.data_dir.display()))?;
     control.start_keeper(keeper, ends, notify).map_err(text)?;
     say_ready(&format!(
-        "ready: udp {udp_address}, wss {wss_address}, metrics {metrics_address}, control {}, {shard_count} shards",
+        "ready: udp {udp_address}, wss {wss_address}{plain_address}, metrics {metrics_address}, control {}, {shard_count} shards",
         arguments.control_socket.display()
     ));
     control.run();
