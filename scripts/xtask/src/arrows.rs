@@ -44,6 +44,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("bench/journaling", &["dataplane/*"]),
     ("bench/micro", &["dataplane/*", "sim"]),
     ("bench/load", &["dataplane/*", "control/*", "fleet", "floor"]),
+    ("bench/scale", &["dataplane/*", "journaling"]),
     ("scripts/xtask", &[]),
 ];
 

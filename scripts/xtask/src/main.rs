@@ -44,6 +44,10 @@ Usage: cargo xtask <command>
   bench load         The canonical workload at the dataplane and, in turn, at the floor. Wants a quiet machine.
   bench lagging      Live consumers while somebody catches up from the disk, against alone. Wants a quiet machine.
       --driver NAME      The dataplane over uring (if nothing is said) or glommio, which is built for it; of `bench load`.
+  bench scale        Ten million sessions in one dataplane: memory, start, traffic over all of them. Wants 8 GB of disk.
+  bench idle         Idle connections, plain and secure, from a thousand to 18 000: memory and CPU of each.
+      --sessions N, --steps N,N,...
+                         Other numbers.
       --only PROGRAM     One program of the bench; what follows `--` is passed to it.
       --record           Write what was printed to bench/records/DATE-MACHINE/.
   sim                Fresh seeds of the simulator on every core, until the time is over or one breaks a law.

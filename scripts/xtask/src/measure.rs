@@ -1,4 +1,5 @@
-//! `cargo xtask bench journal`, `bench load` and `bench lagging`: the programs of `bench/`, built for release, run one after the other.
+//! `cargo xtask bench journal`, `load`, `lagging`, `scale` and `idle`: the programs of `bench/`, built for release, run one
+//! after the other.
 //!
 //! Owns the table of them. They want the machine for themselves, print what they measured beside what was promised, and
 //! fail if it was missed.
@@ -20,16 +21,26 @@ struct Bench {
     told: &'static [&'static str],
     /// The programs take `--dir`: where on the disk to be measured they may write.
     on_disk: bool,
+    /// The programs take `--json`: where their figures go for machines.
+    figures: bool,
 }
 
-const BENCHES: [Bench; 3] = [
-    Bench { name: "journal", packages: &["journaling"], programs: &["commit", "recovery"], told: &[], on_disk: true },
+const BENCHES: [Bench; 5] = [
+    Bench {
+        name: "journal",
+        packages: &["journaling"],
+        programs: &["commit", "recovery"],
+        told: &[],
+        on_disk: true,
+        figures: false,
+    },
     Bench {
         name: "load",
         packages: &["load", "floor", "dataplaned"],
         programs: &["trunkline-load"],
         told: &[],
         on_disk: false,
+        figures: false,
     },
     Bench {
         name: "lagging",
@@ -37,6 +48,23 @@ const BENCHES: [Bench; 3] = [
         programs: &["trunkline-load"],
         told: &["--lagging"],
         on_disk: false,
+        figures: false,
+    },
+    Bench {
+        name: "scale",
+        packages: &["scale", "dataplaned"],
+        programs: &["trunkline-scale"],
+        told: &[],
+        on_disk: true,
+        figures: true,
+    },
+    Bench {
+        name: "idle",
+        packages: &["scale", "dataplaned"],
+        programs: &["trunkline-idle"],
+        told: &[],
+        on_disk: true,
+        figures: true,
     },
 ];
 
@@ -46,7 +74,8 @@ pub(crate) fn knows(name: &str) -> bool {
 }
 
 /// Runs it. `--record` writes what was printed to `bench/records/`; `--only PROGRAM`; `--driver NAME` is passed to the program, and
-/// has the dataplane built with that backend; what follows `--` goes to the program.
+/// has the dataplane built with that backend; what follows `--` goes to the program, and so does what is not known here if
+/// there is only one.
 pub(crate) fn bench(name: &str, arguments: &[String]) -> Result<(), String> {
     let bench = BENCHES.iter().find(|bench| bench.name == name).ok_or_else(|| format!("unknown bench `{name}`"))?;
     let (own, passed) = match arguments.iter().position(|argument| argument == "--") {
@@ -54,13 +83,18 @@ pub(crate) fn bench(name: &str, arguments: &[String]) -> Result<(), String> {
         None => (arguments, &[][..]),
     };
     let (mut record, mut only, mut driver) = (false, None, None);
+    let mut passed = passed.to_vec();
     let mut own = own.iter();
     while let Some(argument) = own.next() {
         match argument.as_str() {
             "--record" => record = true,
             "--only" => only = Some(own.next().ok_or("--only needs a program")?.as_str()),
-            "--driver" if bench.packages.contains(&"dataplaned") => {
+            "--driver" if bench.packages.contains(&"load") => {
                 driver = Some(own.next().ok_or("--driver needs a name")?.as_str());
+            }
+            other if bench.programs.len() == 1 => {
+                let value = own.next().ok_or_else(|| format!("{other} needs a value"))?;
+                passed.extend([other.to_owned(), value.clone()]);
             }
             other => return Err(format!("unknown option `{other}`")),
         }
@@ -82,6 +116,7 @@ pub(crate) fn bench(name: &str, arguments: &[String]) -> Result<(), String> {
     }
     shell::run(&mut build)?;
     let target = shell::target_directory()?;
+    let figures = target.join("bench").join(format!("{name}.json"));
     let mut missed = Vec::new();
     let mut all = String::new();
     for program in programs {
@@ -92,7 +127,13 @@ pub(crate) fn bench(name: &str, arguments: &[String]) -> Result<(), String> {
         if let Some(driver) = driver {
             command.args(["--driver", driver]);
         }
-        command.args(bench.told).args(passed);
+        command.args(bench.told);
+        if bench.figures {
+            // Those of an earlier run are not to be taken for this one's.
+            let _absent = std::fs::remove_file(&figures);
+            command.arg("--json").arg(&figures);
+        }
+        command.args(&passed);
         eprintln!("{}", shell::spoken(&command));
         let ended = shell::output_within(&mut command, PATIENCE).map_err(|error| format!("{program}: {error}"))?;
         let text = String::from_utf8_lossy(&ended.stdout);
@@ -107,6 +148,11 @@ pub(crate) fn bench(name: &str, arguments: &[String]) -> Result<(), String> {
         let typed = [&["cargo xtask bench".to_owned(), name.to_owned()], arguments].concat().join(" ");
         let path = records::write(name, &typed, &all)?;
         println!("written to {}", path.display());
+        if bench.figures {
+            let beside = path.with_extension("json");
+            std::fs::copy(&figures, &beside).map_err(|error| format!("{}: {error}", figures.display()))?;
+            println!("and to {}", beside.display());
+        }
     }
     if missed.is_empty() { Ok(()) } else { Err(format!("missed or failed: {}", missed.join(", "))) }
 }

@@ -1,6 +1,8 @@
-//! The load and the floor, small: what the benchmark counts is exact at both servers, whatever the machine's speed.
+//! The benchmarks, small: what they count is exact, and what they measure in bytes holds, whatever the machine's speed.
 
 use crate::harness::process::binary;
+use crate::harness::system::Directory;
+use serde_json::Value;
 use std::process::Command;
 
 /// What a small workload printed.
@@ -43,4 +45,40 @@ fn rounds_beside_a_reader_that_lags_are_exact() {
     let number = |at: usize| reader[at].parse::<f64>().unwrap_or_else(|error| panic!("{error}: {reader:?}"));
     assert!(number(1) > 0.0 && number(11) > 0.0, "it read, and from the disk: {said}");
     assert_eq!(reader[3], "0", "each device's messages, in order from the first on: {said}");
+}
+
+/// What a program of `bench/scale` measured.
+fn figures(program: &str, arguments: &[&str]) -> Value {
+    let home = Directory::new();
+    let json = home.0.join("figures.json");
+    let mut command = Command::new(binary(program));
+    command.args(arguments).arg("--dir").arg(&home.0).arg("--json").arg(&json);
+    let output = command.output().expect("it runs");
+    let (said, complaint) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{program}: {said}{complaint}");
+    let text = std::fs::read_to_string(&json).expect("it wrote its figures");
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+#[test]
+fn every_session_of_the_scale_bench_is_there_and_takes_frames() {
+    let figures = figures("trunkline-scale", &["--sessions", "50000", "--seconds", "2", "--rounds", "1"]);
+    assert_eq!(figures["sessions_loaded"], 50_000);
+    assert_eq!(figures["uplinks_lost_or_wrong"], 0, "{figures}");
+    assert!(figures["uplinks_heard"].as_u64().is_some_and(|heard| heard > 1000), "{figures}");
+    let each = figures["bytes_per_session_at_start"].as_f64().expect("a figure");
+    assert!((270.0..700.0).contains(&each), "{figures}");
+    for field in ["bytes_per_session", "rate_ratio_full_to_thousand_sessions", "start_seconds_full"] {
+        assert!(figures[field].as_f64().is_some_and(|figure| figure > 0.0), "{field}: {figures}");
+    }
+}
+
+#[test]
+fn idle_connections_take_what_is_promised_and_each_gets_its_message() {
+    let figures = figures("trunkline-idle", &["--steps", "200,1000", "--seconds", "1"]);
+    assert_eq!((&figures["messages_ws"], &figures["messages_wss"]), (&1000.into(), &1000.into()));
+    for (field, most) in [("bytes_per_idle_ws", 1024.0), ("bytes_per_idle_wss", 10_240.0)] {
+        let each = figures[field].as_f64().expect("a figure");
+        assert!(each > 100.0 && each <= most, "{field}: {figures}");
+    }
 }
