@@ -13,11 +13,14 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use tempfile::TempDir;
 use std::time::{Duration, Instant};
 
 /// Where dataplanes of one bench live: their certificate, and who trusts it.
 pub struct Home {
     dir: PathBuf,
+    /// In memory: what a dataplane that is killed leaves there goes with the bench.
+    memory: TempDir,
     program: PathBuf,
     /// Trusts the certificate; TLS 1.3.
     pub tls: Arc<ClientConfig>,
@@ -52,7 +55,8 @@ impl Home {
         fs::write(dir.join("cert.pem"), certified.cert.pem())?;
         fs::write(dir.join("key.pem"), certified.signing_key.serialize_pem())?;
         let tls = client_config(certified.cert.der().clone()).map_err(io::Error::other)?;
-        Ok(Self { dir: dir.into(), program: bin_dir.join("trunkline-dataplane"), tls })
+        let memory = tempfile::tempdir_in("/dev/shm")?;
+        Ok(Self { dir: dir.into(), memory, program: bin_dir.join("trunkline-dataplane"), tls })
     }
 
     /// The data directory of this name.
@@ -74,7 +78,7 @@ impl Home {
         command.args(["--cores", "1", "--udp-listen", "127.0.0.1:0", "--wss-listen", "127.0.0.1:0"]);
         command.args(["--plain-listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--log-filter", "info"]);
         command.args(["--devices-max", &devices_max.to_string(), "--data-dir"]).arg(self.data_dir(name));
-        command.arg("--control-socket").arg(&control);
+        command.arg("--control-socket").arg(&control).arg("--carry-dir").arg(self.memory.path());
         command.arg("--cert").arg(self.dir.join("cert.pem")).arg("--key").arg(self.dir.join("key.pem"));
         let started = Instant::now();
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(fs::File::create(&log)?).spawn()?;

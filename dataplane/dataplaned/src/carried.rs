@@ -87,6 +87,14 @@ impl Carried {
         }
     }
 
+    /// Removes this run's files: everything is stored.
+    pub(crate) fn forget(&self, epoch: u16) {
+        let own = format!("{}{epoch:05}-", self.prefix);
+        let paths = self.list().into_iter();
+        let paths = paths.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&own)));
+        Left { overs: Vec::new(), paths: paths.collect() }.remove();
+    }
+
     fn list(&self) -> Vec<PathBuf> {
         let entries = self.directory.as_ref().and_then(|directory| fs::read_dir(directory).ok());
         let paths = entries.into_iter().flatten().filter_map(|entry| entry.ok().map(|entry| entry.path()));
@@ -152,7 +160,11 @@ mod tests {
         let left = Carried::open(home.path(), memory.path()).find().expect("readable");
         let found: Vec<_> = left.overs.iter().map(|over| (over.start().epoch(), over.log())).collect();
         assert_eq!((found, left.paths.len()), (vec![(7, 1)], 2));
+        drop(carried.make(8, 0).expect("a file"));
+        carried.forget(9);
         left.remove();
+        assert_eq!(carried.find().expect("readable").paths.len(), 1, "that of another run");
+        carried.forget(8);
         assert!(carried.find().expect("readable").paths.is_empty());
     }
 

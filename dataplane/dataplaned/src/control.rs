@@ -93,6 +93,8 @@ pub(crate) struct Control {
     retained: BTreeMap<u32, Retained>,
     /// By shard.
     stopped: Vec<bool>,
+    /// Everything in the logs of those that have stopped is stored.
+    all_stored: bool,
 }
 
 /// A snapshot that is arriving.
@@ -108,6 +110,7 @@ impl Control {
     pub(crate) fn new(parts: Parts) -> Self {
         Self {
             stopped: vec![false; parts.seats.len()],
+            all_stored: true,
             seats: parts.seats,
             plan_log: parts.plan_log,
             keeper: parts.keeper,
@@ -164,8 +167,8 @@ impl Control {
         Ok(())
     }
 
-    /// Runs until told to stop and every shard has stopped.
-    pub(crate) fn run(mut self) {
+    /// Runs until told to stop and every shard has stopped. Says whether everything in their logs is stored.
+    pub(crate) fn run(mut self) -> bool {
         let mut stopping = false;
         loop {
             self.drain_shards();
@@ -190,6 +193,7 @@ impl Control {
         }
         self.drain_shards();
         self.keeper.stop();
+        self.all_stored
     }
 
     fn drain_link(&mut self) {
@@ -566,7 +570,10 @@ impl Control {
             | FromShard::SessionsTaken(_)
             | FromShard::Restored(_) => {}
             FromShard::Happened(happened) => self.tell(answers::happened(&happened)),
-            FromShard::Stopped => self.stopped[source] = true,
+            FromShard::Stopped { stored } => {
+                self.stopped[source] = true;
+                self.all_stored &= stored;
+            }
         }
     }
 

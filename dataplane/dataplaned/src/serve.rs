@@ -137,11 +137,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
         "ready: udp {udp_address}, wss {wss_address}{plain_address}, metrics {metrics_address}, control {}, {shard_count} shards",
         arguments.control_socket.display()
     ));
-    control.run();
+    let all_stored = control.run();
     for thread in threads {
         if thread.join().is_err() {
             return Err("a shard ended by a defect of ours; its message is above".into());
         }
+    }
+    if all_stored {
+        carried.forget(journal.epoch);
     }
     link::remove(&arguments.control_socket);
     Ok(())

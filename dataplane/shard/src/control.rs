@@ -182,7 +182,10 @@ pub enum FromShard {
     /// To be shown to people.
     Happened(Happened),
     /// The shard has stopped.
-    Stopped,
+    Stopped {
+        /// Everything in its log is stored.
+        stored: bool,
+    },
 }
 
 /// Why a group is not forgotten.

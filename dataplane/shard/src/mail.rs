@@ -45,7 +45,7 @@ impl<D: Driver> Shard<D> {
         let stored = self.keeping.as_mut().is_none_or(crate::Keeping::stores_all);
         let over = (self.clients.open_count == 0 && stored) || stop_at <= now.monotonic;
         if over && self.mailbox.may_answer() {
-            self.mailbox.push(FromShard::Stopped);
+            self.mailbox.push(FromShard::Stopped { stored });
             return false;
         }
         true

@@ -321,7 +321,7 @@ impl Control {
                 What::Event(_) => {}
             },
             FromShard::UpsertFull(upsert) => panic!("the tables are large enough, also for {upsert:?}"),
-            FromShard::Stopped => self.stopped[shard] = true,
+            FromShard::Stopped { .. } => self.stopped[shard] = true,
             FromShard::Queried(query) => self.connections.extend(query.connection_answers),
             FromShard::CatalogRetired(_)
             | FromShard::CursorsTaken(_)

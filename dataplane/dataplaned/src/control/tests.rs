@@ -395,7 +395,7 @@ fn a_stop_ends_in_the_middle_of_an_import() {
                 while Instant::now() < until {
                     mailbox.to.pop();
                 }
-                assert!(mailbox.from.push(FromShard::Stopped).is_ok());
+                assert!(mailbox.from.push(FromShard::Stopped { stored: true }).is_ok());
             })
         })
         .collect();

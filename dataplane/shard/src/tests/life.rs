@@ -218,7 +218,7 @@ fn a_stop_says_goodbye_and_waits_for_nobody_for_long() {
     assert_eq!(world.driver(0).peer(again).closed, Some(Closed::ByReset));
     world.pass(Duration::from_secs(2));
     assert_eq!(world.driver(0).peer(stuck).closed, Some(Closed::ByReset));
-    assert!(world.heard.iter().any(|message| matches!(message, FromShard::Stopped)));
+    assert!(world.heard.iter().any(|message| matches!(message, FromShard::Stopped { stored: true })));
     assert!(world.is_clean(0));
 }
 

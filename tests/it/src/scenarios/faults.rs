@@ -198,6 +198,8 @@ fn a_process_asked_to_end_ends_well() {
     let status = world.system.dataplane.as_mut().expect("it runs").terminate();
     assert!(status.success(), "{status}");
     assert_eq!(socket.close_code(), Some(1001), "a session is told that the server goes away");
+    let left = std::fs::read_dir(&world.system.memory.0).expect("the directory").count();
+    assert_eq!(left, 0, "everything is stored: nothing is to be carried over");
     let status = world.system.control.as_mut().expect("it runs").terminate();
     assert!(status.success(), "{status}");
 }
