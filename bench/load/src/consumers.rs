@@ -101,7 +101,16 @@ impl Consumers {
             message_bytes: 0,
         };
         let (came, last) = (vec![false; count as usize], vec![0; workload.devices as usize]);
-        Ok(Self { all, workload: *workload, came, last, heard, whole, cipher: vec![0; READ_BYTES], keys: Keys::default() })
+        Ok(Self {
+            all,
+            workload: *workload,
+            came,
+            last,
+            heard,
+            whole,
+            cipher: vec![0; READ_BYTES],
+            keys: Keys::default(),
+        })
     }
 
     /// Reads what has come, from every connection.
@@ -191,7 +200,8 @@ impl Consumers {
         let fcnt = self.workload.fcnt(number);
         data.len() > hex.len()
             && data.starts_with(&hex)
-            && after(text, &self.keys.device_eui).is_some_and(|said| said.starts_with(&eui) && said[16..].starts_with(b"\""))
+            && after(text, &self.keys.device_eui)
+                .is_some_and(|said| said.starts_with(&eui) && said[16..].starts_with(b"\""))
             && after(text, &self.keys.fcnt).is_some_and(|said| decimal(said) == Some(u64::from(fcnt)))
     }
 }

@@ -8,10 +8,10 @@ use crate::frames::Frames;
 use crate::gateways::{Gateways, Sent};
 use crate::server::{Kind, Server};
 use crate::{Workload, clock};
-use std::io;
-use std::path::Path;
 use rustix::thread::Timespec;
+use std::io;
 use std::num::NonZeroU64;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 

@@ -13,8 +13,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use tempfile::TempDir;
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// Where dataplanes of one bench live: their certificate, and who trusts it.
 pub struct Home {

@@ -32,9 +32,7 @@ impl Carried {
     pub(crate) fn open(data_dir: &Path, directory: &Path) -> Self {
         let usable = is_in_memory(directory).and_then(|()| identity(data_dir));
         match usable {
-            Ok(identity) => {
-                Self { directory: Some(directory.to_owned()), prefix: format!("trunkline-{identity}-") }
-            }
+            Ok(identity) => Self { directory: Some(directory.to_owned()), prefix: format!("trunkline-{identity}-") },
             Err(why) => {
                 tracing::warn!(
                     directory = %directory.display(),

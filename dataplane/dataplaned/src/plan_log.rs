@@ -144,7 +144,14 @@ impl PlanLog {
     /// [`Fault::Io`].
     pub(crate) fn reader(&self) -> Result<Self, Fault> {
         let file = File::open(&self.path)?;
-        Ok(Self { path: self.path.clone(), file, store: self.store, revision: self.revision, end: self.end, is_ready: false })
+        Ok(Self {
+            path: self.path.clone(),
+            file,
+            store: self.store,
+            revision: self.revision,
+            end: self.end,
+            is_ready: false,
+        })
     }
 
     fn read(path: PathBuf, mut file: File) -> Result<Self, Fault> {

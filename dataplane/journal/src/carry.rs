@@ -115,7 +115,9 @@ impl CarryOver {
         let at = (offset % self.capacity as u64) as usize;
         let (record, count) = Record::parse(position, &self.bytes[at..]).ok()?;
         let next = if record.closes() { self.lines.after(offset) } else { offset + count as u64 };
-        self.lines.is_nameable(next).then(|| (&self.bytes[at..at + count], self.lines.position(self.log, next), record.closes()))
+        self.lines
+            .is_nameable(next)
+            .then(|| (&self.bytes[at..at + count], self.lines.position(self.log, next), record.closes()))
     }
 }
 
@@ -154,8 +156,14 @@ mod tests {
             let body = [number as u8; BODY_BYTES_MAX];
             let length = 1 + (number as usize * 7919) % BODY_BYTES_MAX;
             while log.wants().is_some_and(|wanted| log.ready(wanted.name)) {}
-            let record =
-                Record { kind: Kind::Uplink, lane: 5, key: 0, tenant: 1, at: UnixMicros(number), body: &body[..length] };
+            let record = Record {
+                kind: Kind::Uplink,
+                lane: 5,
+                key: 0,
+                tenant: 1,
+                at: UnixMicros(number),
+                body: &body[..length],
+            };
             match log.append(&record) {
                 Ok(appended) => {
                     carry(&mut log, &mut file);

@@ -210,12 +210,9 @@ impl<D: Driver> Shard<D> {
     fn deadline(&self) -> Monotonic {
         let keeping = self.keeping.as_ref().map_or(Monotonic::NEVER, Keeping::deadline);
         let network = self.network.deadline();
-        let network = if network == Monotonic::NEVER { network } else { Monotonic(network.0.next_multiple_of(SLACK_NS)) };
-        network
-            .min(self.gateways.deadline())
-            .min(self.clients.deadline())
-            .min(keeping)
-            .min(self.feeds.deadline())
+        let network =
+            if network == Monotonic::NEVER { network } else { Monotonic(network.0.next_multiple_of(SLACK_NS)) };
+        network.min(self.gateways.deadline()).min(self.clients.deadline()).min(keeping).min(self.feeds.deadline())
     }
 
     fn complete(&mut self, completion: Completion, now: Now) {
