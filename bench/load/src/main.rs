@@ -28,6 +28,7 @@ Usage: trunkline-load [OPTIONS]
                      Another workload (10000, 1000, 1000).
   --backlog N        Uplinks that wait for the reader that lags, before the first round (1000000).
   --memory-mib N     Memory of the journal, --lagging (16).
+  --json FILE        Writes the figures of the canonical workload there.
   --bin-dir DIR      Where the servers are (beside this program).
 ";
 
@@ -57,6 +58,7 @@ struct Arguments {
     rounds: usize,
     workload: Workload,
     bin_dir: PathBuf,
+    json: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -94,6 +96,7 @@ fn arguments() -> Result<Arguments, String> {
         span: Duration::from_secs(5),
         rounds: 3,
         workload: Workload::default(),
+        json: None,
         bin_dir: own.parent().map(PathBuf::from).unwrap_or_default(),
     };
     let mut arguments = std::env::args().skip(1);
@@ -119,6 +122,7 @@ fn arguments() -> Result<Arguments, String> {
             "--devices" => parsed.workload.devices = number()?,
             "--gateways" => parsed.workload.gateways = number()?,
             "--devices-per-stream" => parsed.workload.devices_per_stream = number()?,
+            "--json" => parsed.json = Some(PathBuf::from(&value)),
             "--bin-dir" => parsed.bin_dir = PathBuf::from(&value),
             _ => return Err(format!("unknown option `{option}`")),
         }
@@ -173,12 +177,13 @@ fn canonical(arguments: &Arguments) -> io::Result<bool> {
         println!("no rate was held");
         return Ok(false);
     }
-    let mut held = true;
+    let (mut held, mut half) = (true, None);
     for share in [10, 50, 90] {
         let at = (rate * share / 100).max(100);
         println!("\n{share} % of trunkline's: {at} uplinks/s, in turn\n{HEADER}");
         let mut cpu = Vec::new();
         let mut p999 = Vec::new();
+        let mut whole = Vec::new();
         for _ in 0..arguments.rounds {
             let mut both = Vec::new();
             for (name, kind) in kinds {
@@ -190,11 +195,15 @@ fn canonical(arguments: &Arguments) -> io::Result<bool> {
             if both.iter().all(|outcome| outcome.void().is_none()) {
                 cpu.push(both[0].cpu_us() / both[1].cpu_us());
                 p999.push(both[0].latency_us(0.999) as f64 / both[1].latency_us(0.999) as f64);
+                whole.extend(both.drain(..1));
             }
         }
         match (spread(&mut cpu), spread(&mut p999)) {
             (Some(cpu), Some(p999)) => {
                 println!("CPU per uplink {} x the floor's, p99.9 {} x", cpu.1, p999.1);
+                if share == 50 {
+                    half = Some(Half { cpu_ratio: cpu.0, p999_ratio: p999.0, outcomes: whole });
+                }
                 held &= share != 50
                     || verdict(
                         cpu.0 <= CPU_RATIO_MAX,
@@ -205,6 +214,9 @@ fn canonical(arguments: &Arguments) -> io::Result<bool> {
         }
     }
     let ratio = rate as f64 / floor_rate.max(1) as f64;
+    if let (Some(path), Some(half)) = (&arguments.json, half) {
+        std::fs::write(path, format!("{:#}\n", half.figures(rate, ratio)))?;
+    }
     let limit = |limited: bool| if limited { "" } else { " (the load's limit, not its own)" };
     held &= verdict(
         ratio >= RATE_RATIO_MIN,
@@ -240,6 +252,34 @@ fn find_highest(arguments: &Arguments, name: &str, kind: Kind) -> io::Result<(u6
         }
     }
     Ok((held, failed.is_none_or(|(_, by_server)| by_server)))
+}
+
+/// What half of the highest rate came to.
+struct Half {
+    cpu_ratio: f64,
+    p999_ratio: f64,
+    /// Trunkline's, of the rounds that are not void.
+    outcomes: Vec<Outcome>,
+}
+
+impl Half {
+    /// For machines; each figure is the median of the rounds.
+    fn figures(&self, rate: u64, rate_ratio: f64) -> serde_json::Value {
+        let median = |of: &dyn Fn(&Outcome) -> f64| {
+            let mut values: Vec<f64> = self.outcomes.iter().map(of).collect();
+            spread(&mut values).map(|(median, _)| median)
+        };
+        serde_json::json!({
+            "uplink_cpu_ratio_to_floor": self.cpu_ratio,
+            "uplink_rate_ratio_to_floor": rate_ratio,
+            "uplinks_per_second_core": rate,
+            "cpu_us_per_uplink": median(&Outcome::cpu_us),
+            "p50_us_half_load": median(&|outcome| outcome.latency_us(0.5) as f64),
+            "p99_us_half_load": median(&|outcome| outcome.latency_us(0.99) as f64),
+            "p999_us_half_load": median(&|outcome| outcome.latency_us(0.999) as f64),
+            "p999_ratio_to_floor": self.p999_ratio,
+        })
+    }
 }
 
 fn verdict(holds: bool, what: &str) -> bool {

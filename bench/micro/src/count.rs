@@ -273,13 +273,17 @@ impl Counts {
         };
         let node = |(shards, count): &(usize, Count)| format!(r#""{shards}": {:.1}"#, count.per_operation());
         let ratio = |(shards, count): &(usize, Count)| format!(r#""{shards}": {:.4}"#, self.percent(count) / 100.0);
+        let heap = |(shards, count): &(usize, Count)| {
+            format!(r#""{shards}": {:.4}"#, count.allocations as f64 / count.operations as f64)
+        };
         let list = |items: Vec<String>, between: &str| items.join(between);
         format!(
-            "{{\n  \"abilities\": \"{}\",\n  \"kernels\": [\n{}\n  ],\n  \"instructions_per_uplink\": {{ {} }},\n  \"ratio_to_one_shard\": {{ {} }}\n}}\n",
+            "{{\n  \"abilities\": \"{}\",\n  \"kernels\": [\n{}\n  ],\n  \"instructions_per_uplink\": {{ {} }},\n  \"ratio_to_one_shard\": {{ {} }},\n  \"allocations_per_uplink\": {{ {} }}\n}}\n",
             self.abilities,
             list(self.kernels.iter().map(kernel).collect(), ",\n"),
             list(self.nodes.iter().map(node).collect(), ", "),
             list(self.nodes.iter().map(ratio).collect(), ", "),
+            list(self.nodes.iter().map(heap).collect(), ", "),
         )
     }
 }

@@ -19,6 +19,7 @@ mod run;
 mod shell;
 mod sim;
 mod stop;
+mod summary;
 mod tidy;
 mod words;
 
@@ -50,6 +51,7 @@ Usage: cargo xtask <command>
                          Other numbers.
       --only PROGRAM     One program of the bench; what follows `--` is passed to it.
       --record           Write what was printed to bench/records/DATE-MACHINE/.
+  bench summary      The newest record as one JSON object; what was not recorded is null.
   sim                Fresh seeds of the simulator on every core, until the time is over or one breaks a law.
       --for SPAN         How long: 90s, 10m, 1h (default: 60s).
       --from SEED        Where to begin (default: somewhere new each time).
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
         "run" => run::run(&rest),
         "bench" if rest.first().is_some_and(|what| what == "control") => million::bench(&rest[1..]),
         "bench" if rest.first().is_some_and(|what| what == "micro") => micro::bench(&rest[1..]),
+        "bench" if rest == ["summary"] => summary::print(),
         "bench" if rest.first().is_some_and(|what| measure::knows(what)) => measure::bench(&rest[0], &rest[1..]),
         "sim" => sim::sim(&rest),
         "tidy" => tidy::tidy(),
