@@ -32,7 +32,7 @@ const fn budget(kernel: &'static str, release: u64, tests: u64, allocations: u64
 
 /// Of the kernels.
 pub const KERNELS: &[Budget] = &[
-    budget("datagram", 19_232, 29_364, 0),
+    budget("datagram", 4730, 9592, 0),
     budget("base64", 493, 1143, 0),
     budget("phy", 47, 193, 0),
     budget("hop", 426, 964, 0),
@@ -51,7 +51,7 @@ pub const KERNELS: &[Budget] = &[
 ];
 
 /// Of an uplink through a node of one shard, datagram to WebSocket frame.
-pub const UPLINK: Budget = budget("uplink", 34_857, 53_087, 0);
+pub const UPLINK: Budget = budget("uplink", 21_115, 34_437, 0);
 
 /// The greatest ratio of an uplink's instructions on several shards to those on one, in percent.
 pub const SHARDS_PERCENT_MAX: u64 = 120;

@@ -119,10 +119,27 @@ pub struct Reader<'a> {
     at: usize,
     depth: u8,
     depth_max: u8,
+    /// The innermost level has not had a member yet. No other can be so: it has what lies within it.
+    fresh: bool,
     /// Bit d: level d + 1 is an object.
     objects: u64,
-    /// Bit d: level d + 1 has not had a member yet.
-    fresh: u64,
+}
+
+/// A string's place between its quotes, and whether any of it is an escape.
+#[derive(Clone, Copy)]
+struct Span {
+    start: usize,
+    end: usize,
+    escaped: bool,
+}
+
+/// A key, for those who compare bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Key<'a> {
+    /// As written, which is as meant.
+    Plain(&'a [u8]),
+    /// With escapes.
+    Escaped(Text<'a>),
 }
 
 impl<'a> Reader<'a> {
@@ -144,13 +161,18 @@ impl<'a> Reader<'a> {
         }
         let text = core::str::from_utf8(bytes)
             .map_err(|error| Error { kind: ErrorKind::Utf8, offset: error.valid_up_to() })?;
-        Ok(Self { text, at: 0, depth: 0, depth_max: limits.depth_max.min(64), objects: 0, fresh: 0 })
+        Ok(Self { text, at: 0, depth: 0, depth_max: limits.depth_max.min(64), fresh: false, objects: 0 })
     }
 
     /// A reader over text that is known to be UTF-8, for parts of what was already read.
     #[must_use]
     pub fn over(text: &'a str) -> Self {
-        Self { text, at: 0, depth: 0, depth_max: 64, objects: 0, fresh: 0 }
+        Self { text, at: 0, depth: 0, depth_max: 64, fresh: false, objects: 0 }
+    }
+
+    /// A reader over an array's text, behind the item that ends at `at`.
+    pub(crate) const fn behind_item(array: &'a str, at: usize) -> Self {
+        Self { text: array, at, depth: 1, depth_max: 64, fresh: false, objects: 0 }
     }
 
     /// The next unread byte's place.
@@ -163,6 +185,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If no value starts here.
+    #[inline]
     pub fn peek(&mut self) -> Result<Kind, Error> {
         match self.next_byte()? {
             b'{' => Ok(Kind::Object),
@@ -197,25 +220,45 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// If neither a key nor the end is here.
+    #[inline]
     pub fn key(&mut self) -> Result<Option<Text<'a>>, Error> {
-        if !self.member(b'}')? {
-            return Ok(None);
-        }
-        if self.next_byte()? != b'"' {
-            return Err(self.error(ErrorKind::Unexpected));
-        }
-        let key = self.take_string()?;
-        if self.next_byte()? != b':' {
-            return Err(self.error(ErrorKind::Unexpected));
-        }
-        self.at += 1;
-        Ok(Some(key))
+        Ok(self.next_key()?.map(|span| self.text_of(span)))
+    }
+
+    /// [`Reader::key`], as bytes.
+    #[inline(always)]
+    pub(crate) fn key_bytes(&mut self) -> Result<Option<Key<'a>>, Error> {
+        Ok(self.next_key()?.map(|span| {
+            if span.escaped {
+                Key::Escaped(self.text_of(span))
+            } else {
+                Key::Plain(&self.text.as_bytes()[span.start..span.end])
+            }
+        }))
+    }
+
+    /// What comes next, if that is a comma, a key of four bytes and a colon, as machines write them. The key's bytes are
+    /// not checked: only who knows them may say that they are a key, to [`Reader::take_key_of_four`].
+    #[inline(always)]
+    pub(crate) fn key_of_four(&self) -> Option<[u8; 4]> {
+        const AROUND: u64 = u64::from_le_bytes(*b",\"\0\0\0\0\":");
+        const MASK: u64 = u64::from_le_bytes([0xFF, 0xFF, 0, 0, 0, 0, 0xFF, 0xFF]);
+        let word = u64::from_le_bytes(*self.text.as_bytes().get(self.at..)?.first_chunk()?);
+        (word & MASK == AROUND && !self.fresh).then_some(((word >> 16) as u32).to_le_bytes())
+    }
+
+    /// Takes the key that [`Reader::key_of_four`] returned.
+    #[inline(always)]
+    pub(crate) fn take_key_of_four(&mut self) {
+        debug_assert!(self.key_of_four().is_some_and(|key| text::is_plain(&key)));
+        self.at += 8;
     }
 
     /// Whether the array that was entered has another item. The item must be taken before the next call.
     ///
     /// # Errors
     /// If neither an item nor the end is here.
+    #[inline]
     pub fn item(&mut self) -> Result<bool, Error> {
         self.member(b']')
     }
@@ -235,18 +278,7 @@ impl<'a> Reader<'a> {
     /// If the value is no number, or outside the grammar.
     pub fn number(&mut self) -> Result<Number<'a>, Error> {
         self.expect(Kind::Number)?;
-        let rest = &self.text.as_bytes()[self.at..];
-        match number::scan(rest) {
-            Ok(count) => {
-                let text = &self.text[self.at..self.at + count];
-                self.at += count;
-                Ok(Number::scanned(text))
-            }
-            Err(count) => {
-                let kind = if count == rest.len() { ErrorKind::End } else { ErrorKind::Number };
-                Err(Error { kind, offset: self.at + count })
-            }
-        }
+        self.take_number()
     }
 
     /// Takes `true` or `false`.
@@ -274,35 +306,50 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// If it is outside the grammar, or nested too deeply.
     pub fn skip(&mut self) -> Result<&'a str, Error> {
-        let mut kind = self.peek()?;
+        self.next_byte()?;
         let start = self.at;
+        self.pass()?;
+        Ok(self.since(start))
+    }
+
+    /// The text that was taken since `start`, where a value began.
+    pub(crate) fn since(&self, start: usize) -> &'a str {
+        &self.text[start..self.at]
+    }
+
+    /// Takes a value of any type, all of it checked.
+    ///
+    /// # Errors
+    /// As those of [`Reader::skip`].
+    pub(crate) fn pass(&mut self) -> Result<(), Error> {
         let floor = self.depth;
         loop {
-            match kind {
-                Kind::Object => self.object()?,
-                Kind::Array => self.array()?,
-                Kind::String => {
-                    self.take_string()?;
+            match self.next_byte()? {
+                b'"' => {
+                    self.span()?;
                 }
-                Kind::Number => {
-                    self.number()?;
+                b'-' | b'0'..=b'9' => {
+                    number::scan(self.text.as_bytes(), self.at)
+                        .map(|(_, end)| self.at = end)
+                        .map_err(|at| self.no_number(at))?;
                 }
-                Kind::Bool => {
-                    self.bool()?;
-                }
-                Kind::Null => self.null()?,
+                b'{' => self.enter(true)?,
+                b'[' => self.enter(false)?,
+                b't' => self.literal("true")?,
+                b'f' => self.literal("false")?,
+                b'n' => self.literal("null")?,
+                _ => return Err(self.error(ErrorKind::Unexpected)),
             }
             // Climb out of what has ended, to the next value or to where we came in.
             loop {
                 if self.depth == floor {
-                    return Ok(&self.text[start..self.at]);
+                    return Ok(());
                 }
                 let in_object = self.objects >> (self.depth - 1) & 1 == 1;
-                if if in_object { self.key()?.is_some() } else { self.item()? } {
+                if if in_object { self.next_key()?.is_some() } else { self.item()? } {
                     break;
                 }
             }
-            kind = self.peek()?;
         }
     }
 
@@ -323,53 +370,94 @@ impl<'a> Reader<'a> {
         if self.peek()? == kind { Ok(()) } else { Err(self.error(ErrorKind::Type)) }
     }
 
+    #[inline]
     fn enter(&mut self, object: bool) -> Result<(), Error> {
         if self.depth == self.depth_max {
             return Err(self.error(ErrorKind::Depth));
         }
         let bit = 1 << self.depth;
         self.objects = if object { self.objects | bit } else { self.objects & !bit };
-        self.fresh |= bit;
+        self.fresh = true;
         self.depth += 1;
         self.at += 1;
         Ok(())
     }
 
     /// Passes the comma before a member, or the end. Whether there is a member.
+    #[inline(always)]
     fn member(&mut self, end: u8) -> Result<bool, Error> {
         assert!(self.depth > 0, "within an object or array");
-        let bit = 1 << (self.depth - 1);
         let byte = self.next_byte()?;
+        let fresh = core::mem::replace(&mut self.fresh, false);
+        if byte == b',' && !fresh {
+            self.at += 1;
+            // A comma promises a member.
+            return if self.next_byte()? == end { Err(self.error(ErrorKind::Unexpected)) } else { Ok(true) };
+        }
         if byte == end {
             self.depth -= 1;
             self.at += 1;
             return Ok(false);
         }
-        if self.fresh & bit != 0 {
-            self.fresh &= !bit;
-            return Ok(true);
+        if fresh { Ok(true) } else { Err(self.error(ErrorKind::Unexpected)) }
+    }
+
+    #[inline(always)]
+    fn next_key(&mut self) -> Result<Option<Span>, Error> {
+        if !self.member(b'}')? {
+            return Ok(None);
         }
-        if byte != b',' {
+        if self.next_byte()? != b'"' {
+            return Err(self.error(ErrorKind::Unexpected));
+        }
+        let span = self.span()?;
+        if self.next_byte()? != b':' {
             return Err(self.error(ErrorKind::Unexpected));
         }
         self.at += 1;
-        // A comma promises a member.
-        if self.next_byte()? == end {
-            return Err(self.error(ErrorKind::Unexpected));
-        }
-        Ok(true)
+        Ok(Some(span))
     }
 
-    fn take_string(&mut self) -> Result<Text<'a>, Error> {
-        let start = self.at + 1;
+    /// Takes the string whose quote is the next byte.
+    #[inline(always)]
+    fn span(&mut self) -> Result<Span, Error> {
         let bytes = self.text.as_bytes();
-        match text::scan(&bytes[start..]) {
-            Ok((count, escaped)) => {
-                self.at = start + count + 1;
-                Ok(Text::scanned(&self.text[start..start + count], escaped))
-            }
-            Err((kind, count)) => Err(Error { kind, offset: start + count }),
-        }
+        debug_assert!(bytes.get(self.at) == Some(&b'"'));
+        let start = self.at + 1;
+        let end = text::plain_end(bytes, start);
+        let (end, escaped) = match bytes.get(end) {
+            Some(b'"') => (end, false),
+            _ => (text::escaped_end(bytes, end).map_err(|(kind, offset)| Error { kind, offset })?, true),
+        };
+        self.at = end + 1;
+        Ok(Span { start, end, escaped })
+    }
+
+    #[inline(always)]
+    fn text_of(&self, span: Span) -> Text<'a> {
+        Text::scanned(&self.text[span.start..span.end], span.escaped)
+    }
+
+    /// Takes the string that [`Reader::peek`] saw.
+    #[inline(always)]
+    pub(crate) fn take_string(&mut self) -> Result<Text<'a>, Error> {
+        let span = self.span()?;
+        Ok(self.text_of(span))
+    }
+
+    /// Takes the number that [`Reader::peek`] saw.
+    #[inline(always)]
+    pub(crate) fn take_number(&mut self) -> Result<Number<'a>, Error> {
+        let start = self.at;
+        let bytes = self.text.as_bytes();
+        let (digits, end) = number::scan(bytes, start).map_err(|at| self.no_number(at))?;
+        self.at = end;
+        Ok(Number::scanned(&bytes[start..end], digits))
+    }
+
+    #[cold]
+    const fn no_number(&self, at: usize) -> Error {
+        Error { kind: if at == self.text.len() { ErrorKind::End } else { ErrorKind::Number }, offset: at }
     }
 
     fn literal(&mut self, name: &str) -> Result<(), Error> {
@@ -383,7 +471,16 @@ impl<'a> Reader<'a> {
     }
 
     /// The next byte that is no white space, not consumed.
+    #[inline(always)]
     fn next_byte(&mut self) -> Result<u8, Error> {
+        match self.text.as_bytes().get(self.at) {
+            Some(byte) if *byte > b' ' => Ok(*byte),
+            _ => self.byte_behind_white(),
+        }
+    }
+
+    #[inline(never)]
+    fn byte_behind_white(&mut self) -> Result<u8, Error> {
         self.white();
         self.text.as_bytes().get(self.at).copied().ok_or(self.error(ErrorKind::End))
     }

@@ -6,7 +6,37 @@
 
 /// A number as written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Number<'a>(&'a str);
+pub struct Number<'a> {
+    /// ASCII, as the grammar has it.
+    text: &'a [u8],
+    digits: Digits,
+}
+
+/// What a number's digits come to, taken while its grammar is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Digits {
+    /// All of them, without sign and point.
+    sum: u64,
+    /// How many of them follow the point.
+    places: u32,
+    negative: bool,
+    /// The number is sum / 10^places: no exponent, and no more digits than any sum holds.
+    exact: bool,
+}
+
+/// Digits that an `u64` holds, whatever they are.
+const DIGIT_COUNT_MAX: usize = 19;
+
+/// Powers of ten that an `u64` holds.
+const POWERS: [u64; DIGIT_COUNT_MAX + 1] = {
+    let mut powers = [1; DIGIT_COUNT_MAX + 1];
+    let mut exponent = 1;
+    while exponent < powers.len() {
+        powers[exponent] = powers[exponent - 1] * 10;
+        exponent += 1;
+    }
+    powers
+};
 
 /// A number as `digits` x 10^-`scale`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,14 +49,18 @@ pub struct Decimal {
 
 impl<'a> Number<'a> {
     /// A number whose grammar was checked by [`scan`].
-    pub(super) const fn scanned(text: &'a str) -> Self {
-        Self(text)
+    #[inline]
+    pub(super) const fn scanned(text: &'a [u8], digits: Digits) -> Self {
+        Self { text, digits }
     }
 
     /// The number as written.
     #[must_use]
     pub const fn text(self) -> &'a str {
-        self.0
+        match core::str::from_utf8(self.text) {
+            Ok(text) => text,
+            Err(_) => unreachable!(),
+        }
     }
 
     /// The number exactly, or `None` if its digits exceed an `i64` or its exponent an `i32`.
@@ -48,7 +82,24 @@ impl<'a> Number<'a> {
     /// The number times 10^`places`, rounded half away from zero: `868.1` with six places is 868 100 000. No step of it
     /// is floating point. `None` if the result exceeds an `i64`.
     #[must_use]
+    #[inline]
     pub fn fixed(self, places: u32) -> Option<i64> {
+        let Digits { sum, places: written, negative, exact } = self.digits;
+        let power = |exponent: u32| POWERS.get(exponent as usize).copied();
+        let (true, Some(power)) = (exact, power(places.abs_diff(written))) else {
+            return self.fixed_as_written(places);
+        };
+        let size = if written <= places {
+            sum.checked_mul(power)?
+        } else {
+            let left = sum % power;
+            sum / power + u64::from(left >= power - left)
+        };
+        if negative { 0i64.checked_sub_unsigned(size) } else { i64::try_from(size).ok() }
+    }
+
+    /// [`Number::fixed`], digit by digit, of any number.
+    fn fixed_as_written(self, places: u32) -> Option<i64> {
         let parts = self.parts();
         // How many of the written digits stand before the point once it has moved.
         let keep = parts.whole.len() as i64 + parts.exponent + i64::from(places);
@@ -73,8 +124,9 @@ impl<'a> Number<'a> {
 
     /// The number if it is whole and fits, however it is written (`12`, `12.0`, `1.2e1`).
     #[must_use]
+    #[inline]
     pub fn to_i64(self) -> Option<i64> {
-        if self.is_whole() { self.fixed(0) } else { None }
+        if self.digits.exact && self.digits.places == 0 || self.is_whole() { self.fixed(0) } else { None }
     }
 
     /// The number if it is whole, not negative, and fits.
@@ -84,13 +136,13 @@ impl<'a> Number<'a> {
             return u64::try_from(value).ok();
         }
         // Above i64: plain digits only.
-        self.0.parse().ok()
+        self.text().parse().ok()
     }
 
     /// The nearest floating point number, or `None` if the number exceeds all of them.
     #[must_use]
     pub fn to_f64(self) -> Option<f64> {
-        self.0.parse::<f64>().ok().filter(|value| value.is_finite())
+        self.text().parse::<f64>().ok().filter(|value| value.is_finite())
     }
 
     fn is_whole(self) -> bool {
@@ -100,16 +152,13 @@ impl<'a> Number<'a> {
     }
 
     fn parts(self) -> Parts<'a> {
-        let (negative, rest) = match self.0.strip_prefix('-') {
-            Some(rest) => (true, rest),
-            None => (false, self.0),
-        };
+        let rest = self.text().trim_start_matches('-');
         let (mantissa, exponent) = match rest.split_once(['e', 'E']) {
             Some((mantissa, exponent)) => (mantissa, saturating(exponent)),
             None => (rest, 0),
         };
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-        Parts { negative, whole, fraction, exponent }
+        Parts { negative: self.digits.negative, whole, fraction, exponent }
     }
 }
 
@@ -137,33 +186,56 @@ fn saturating(exponent: &str) -> i64 {
     if negative { -size } else { size }
 }
 
-/// Bytes of the number at the front of `bytes`, or where it leaves the grammar.
-pub(super) fn scan(bytes: &[u8]) -> Result<usize, usize> {
-    let mut at = usize::from(bytes.first() == Some(&b'-'));
-    match bytes.get(at) {
-        Some(b'0') => at += 1,
-        Some(b'1'..=b'9') => at = digits(bytes, at),
-        _ => return Err(at),
-    }
-    if bytes.get(at) == Some(&b'.') {
-        at = some_digits(bytes, at + 1)?;
-    }
-    if let Some(b'e' | b'E') = bytes.get(at) {
-        at += 1;
-        if let Some(b'+' | b'-') = bytes.get(at) {
-            at += 1;
-        }
-        at = some_digits(bytes, at)?;
+/// What the number at `start` comes to and where it ends, or where it leaves the grammar.
+#[inline(always)]
+pub(super) fn scan(bytes: &[u8], start: usize) -> Result<(Digits, usize), usize> {
+    let negative = bytes.get(start) == Some(&b'-');
+    let first = start + usize::from(negative);
+    let (mut sum, mut end) = run(bytes, first, 0);
+    if end == first {
+        return Err(first);
     }
     // A digit after a leading zero is the likeliest mistake: say so here, not at the next comma.
-    if bytes.get(at).is_some_and(u8::is_ascii_digit) { Err(at) } else { Ok(at) }
+    if bytes[first] == b'0' && end > first + 1 {
+        return Err(first + 1);
+    }
+    let mut count = end - first;
+    let mut places = 0;
+    if bytes.get(end) == Some(&b'.') {
+        let point = end + 1;
+        (sum, end) = run(bytes, point, sum);
+        if end == point {
+            return Err(end);
+        }
+        places = end - point;
+        count += places;
+    }
+    let mut exact = count <= DIGIT_COUNT_MAX;
+    if let Some(b'e' | b'E') = bytes.get(end) {
+        end = exponent_end(bytes, end + 1)?;
+        exact = false;
+    }
+    Ok((Digits { sum, places: places as u32, negative, exact }, end))
 }
 
-fn some_digits(bytes: &[u8], at: usize) -> Result<usize, usize> {
-    let end = digits(bytes, at);
+fn exponent_end(bytes: &[u8], mut at: usize) -> Result<usize, usize> {
+    if let Some(b'+' | b'-') = bytes.get(at) {
+        at += 1;
+    }
+    let (_, end) = run(bytes, at, 0);
     if end > at { Ok(end) } else { Err(at) }
 }
 
-fn digits(bytes: &[u8], at: usize) -> usize {
-    at + bytes[at..].iter().take_while(|byte| byte.is_ascii_digit()).count()
+/// The digits from `at` on behind those of `sum`, and where they end.
+#[inline(always)]
+fn run(bytes: &[u8], mut at: usize, mut sum: u64) -> (u64, usize) {
+    while let Some(byte) = bytes.get(at) {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            break;
+        }
+        sum = sum.wrapping_mul(10).wrapping_add(u64::from(digit));
+        at += 1;
+    }
+    (sum, at)
 }

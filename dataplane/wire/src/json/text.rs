@@ -35,7 +35,7 @@ impl fmt::Display for TextError {
 impl core::error::Error for TextError {}
 
 impl<'a> Text<'a> {
-    /// A string whose grammar was checked by [`scan`].
+    /// A string whose grammar was checked by the reader.
     pub(super) const fn scanned(raw: &'a str, escaped: bool) -> Self {
         Self { raw, escaped }
     }
@@ -74,6 +74,7 @@ impl<'a> Text<'a> {
 
     /// Whether the string is `other`.
     #[must_use]
+    #[inline]
     pub fn is(self, other: &str) -> bool {
         match self.plain() {
             Some(plain) => plain == other,
@@ -106,13 +107,19 @@ struct Characters<'a> {
 impl Iterator for Characters<'_> {
     type Item = Option<char>;
 
+    #[inline]
     fn next(&mut self) -> Option<Option<char>> {
         let mut rest = self.rest.chars();
         let first = rest.next()?;
         self.rest = rest.as_str();
-        if first != '\\' {
-            return Some(Some(first));
-        }
+        if first == '\\' { self.escape() } else { Some(Some(first)) }
+    }
+}
+
+impl Characters<'_> {
+    /// What follows a backslash.
+    fn escape(&mut self) -> Option<Option<char>> {
+        let mut rest = self.rest.chars();
         let escape = rest.next()?;
         self.rest = rest.as_str();
         Some(match escape {
@@ -125,9 +132,7 @@ impl Iterator for Characters<'_> {
             other => Some(other),
         })
     }
-}
 
-impl Characters<'_> {
     /// What follows `\u`: one unit, or two that make a pair (RFC 8259 §7).
     fn unicode(&mut self) -> Option<char> {
         let first = self.unit()?;
@@ -150,45 +155,49 @@ impl Characters<'_> {
     }
 }
 
-/// Bytes before the closing quote and whether any of them is an escape, or what is wrong and where.
-pub(super) fn scan(bytes: &[u8]) -> Result<(usize, bool), (ErrorKind, usize)> {
-    let mut at = 0;
-    let mut escaped = false;
+/// Where the closing quote is of a string whose plain beginning ends at `at`, or what is wrong and where.
+pub(super) fn escaped_end(bytes: &[u8], mut at: usize) -> Result<usize, (ErrorKind, usize)> {
     loop {
-        at += plain_run(&bytes[at..]);
         match bytes.get(at) {
             None => return Err((ErrorKind::End, at)),
-            Some(b'"') => return Ok((at, escaped)),
-            Some(b'\\') => {
-                escaped = true;
-                at = escape(bytes, at + 1)?;
-            }
+            Some(b'"') => return Ok(at),
+            Some(b'\\') => at = plain_end(bytes, escape(bytes, at + 1)?),
             Some(_) => return Err((ErrorKind::Control, at)),
         }
     }
 }
 
-/// Bytes before the next quote, backslash or control character: eight at a time.
-///
-/// A byte is below 0x20, or equal to a constant c, iff subtracting borrows into its high bit and the bit was clear
-/// before; borrows can only run upwards from a byte that already matched, so the lowest match is exact.
-fn plain_run(bytes: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGHS: u64 = 0x8080_8080_8080_8080;
-    let mut at = 0;
-    for chunk in bytes.chunks_exact(8) {
-        let word = u64::from_le_bytes(chunk.try_into().expect("eight bytes"));
-        let quotes = word ^ (ONES * b'"' as u64);
-        let slashes = word ^ (ONES * b'\\' as u64);
-        let controls = word.wrapping_sub(ONES * 0x20) & !word;
-        let marks =
-            (controls | (quotes.wrapping_sub(ONES) & !quotes) | (slashes.wrapping_sub(ONES) & !slashes)) & HIGHS;
+/// Whether a string of these bytes is written as it is.
+pub(super) fn is_plain(bytes: &[u8]) -> bool {
+    plain_end(bytes, 0) == bytes.len()
+}
+
+/// Where the next quote, backslash or control character from `at` on is, or the end: eight bytes at a time.
+#[inline(always)]
+pub(super) fn plain_end(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        let marks = marks(u64::from_le_bytes(*word));
         if marks != 0 {
             return at + marks.trailing_zeros() as usize / 8;
         }
         at += 8;
     }
     at + bytes[at..].iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..=0x1F)).count()
+}
+
+/// The high bit of the lowest byte of `word` that is a quote, a backslash or a control character; what is above it may be
+/// wrong.
+///
+/// A byte is below 0x20, or equal to a constant c, iff subtracting borrows into its high bit and the bit was clear
+/// before; borrows can only run upwards from a byte that already matched, so the lowest match is exact.
+#[inline(always)]
+const fn marks(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    let quotes = word ^ (ONES * b'"' as u64);
+    let slashes = word ^ (ONES * b'\\' as u64);
+    let controls = word.wrapping_sub(ONES * 0x20) & !word;
+    (controls | (quotes.wrapping_sub(ONES) & !quotes) | (slashes.wrapping_sub(ONES) & !slashes)) & HIGHS
 }
 
 /// Where the escape that starts after the backslash ends.

@@ -10,6 +10,7 @@
 //!   down  0x01 PUSH_ACK    0x04 PULL_ACK    0x03 PULL_RESP
 //! ```
 
+mod entry;
 mod rxpk;
 mod stat;
 mod time;
@@ -221,7 +222,7 @@ impl<'a> Datagram<'a> {
 /// The checked body of a PUSH_DATA.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Body<'a> {
-    rxpk: Option<&'a str>,
+    rxpk: Option<rxpk::Array<'a>>,
     stat: Option<&'a str>,
 }
 
@@ -237,11 +238,11 @@ impl<'a> PushData<'a> {
         while let Some(key) = reader.key()? {
             // Some forwarders write null for "none".
             if key.is("rxpk") {
-                body.rxpk = member(&mut reader, Kind::Array)?;
+                rxpk::Array::read(&mut reader, &mut body.rxpk)?;
             } else if key.is("stat") {
-                body.stat = member(&mut reader, Kind::Object)?;
+                body.stat = stat(&mut reader)?;
             } else {
-                reader.skip()?;
+                reader.pass()?;
             }
         }
         reader.finish()?;
@@ -263,13 +264,13 @@ impl<'a> Body<'a> {
     }
 }
 
-/// A member of the given type, or `null`, which stands for none.
-fn member<'a>(reader: &mut Reader<'a>, kind: Kind) -> Result<Option<&'a str>, Malformed> {
-    let is = reader.peek()?;
+/// An object, or `null`, which stands for none.
+fn stat<'a>(reader: &mut Reader<'a>) -> Result<Option<&'a str>, Malformed> {
+    let kind = reader.peek()?;
     let text = reader.skip()?;
-    match is {
+    match kind {
         Kind::Null => Ok(None),
-        is if is == kind => Ok(Some(text)),
+        Kind::Object => Ok(Some(text)),
         _ => Err(Malformed::Shape),
     }
 }

@@ -1,12 +1,13 @@
-//! `rxpk`: frames that a gateway heard, read from JSON that was checked before.
+//! `rxpk`: frames that a gateway heard, the first while its JSON is checked, the others from JSON that was.
 //!
 //! Keys come in any order, unknown ones are ignored, of repeated ones the last counts (none may be wrong). An entry that cannot be used is
 //! refused with a reason and leaves its neighbours alone. An entry with `rsig` was heard by several antennas and yields
 //! one [`Rxpk`] for each.
 
-use super::time;
+use super::Malformed;
+use super::entry::Entry;
 use crate::base64::{self, Base64Error};
-use crate::json::{Error, Kind, Number, Reader, Text};
+use crate::json::{Error, Kind, Reader, Text};
 use base::{DataRate, UnixMicros};
 
 /// The longest PHYPayload that a concentrator passes on.
@@ -59,7 +60,10 @@ impl CodingRate {
     pub const LORA_4_5: Self = Self { data: 4, total: 5 };
 
     /// Reads `4/5`; the long interleaver's mark (`4/5LI`) is passed over.
-    fn parse(text: Text<'_>) -> Option<Self> {
+    pub(super) fn parse(text: Text<'_>) -> Option<Self> {
+        if let Some([data @ b'0'..=b'9', b'/', total @ b'0'..=b'9', ..]) = text.plain().map(str::as_bytes) {
+            return Some(Self { data: data - b'0', total: total - b'0' });
+        }
         let mut characters = text.chars();
         let mut digit = || characters.next().flatten().and_then(|character| character.to_digit(10));
         let data = digit()?;
@@ -123,41 +127,83 @@ impl Rxpk<'_> {
     }
 }
 
+/// The array of a body, all of its JSON checked. Most have one entry, so the first is read while it is checked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Array<'a> {
+    text: &'a str,
+    /// The first entry, unless antennas of it are to be told apart, and where in the text it ends.
+    first: Option<(Result<Rxpk<'a>, Refusal>, usize)>,
+}
+
+impl<'a> Array<'a> {
+    /// Takes the next value: an array, or `null`, which stands for none.
+    ///
+    /// # Errors
+    /// If it is another, or outside the grammar.
+    pub(super) fn read(reader: &mut Reader<'a>, array: &mut Option<Self>) -> Result<(), Malformed> {
+        match reader.peek()? {
+            Kind::Array => {}
+            Kind::Null => {
+                *array = None;
+                return Ok(reader.null()?);
+            }
+            _ => {
+                reader.pass()?;
+                return Err(Malformed::Shape);
+            }
+        }
+        let start = reader.offset();
+        reader.array()?;
+        let array = array.insert(Array { text: "", first: None });
+        if reader.item()? {
+            let mut entry = Entry::default();
+            let refused = entry.read(reader, Refusal::NotObject)?;
+            let end = reader.offset() - start;
+            if let Some(refusal) = refused {
+                array.first = Some((Err(refusal), end));
+            } else if entry.rsig.is_none() {
+                array.first = Some((entry.finish(), end));
+            }
+            while reader.item()? {
+                reader.pass()?;
+            }
+        }
+        array.text = reader.since(start);
+        Ok(())
+    }
+}
+
 /// The frames of a datagram, in its order.
 #[derive(Clone, Debug)]
 pub struct Rxpks<'a> {
+    /// What was read already.
+    first: Option<Result<Rxpk<'a>, Refusal>>,
     entries: Option<Reader<'a>>,
     /// The entry at hand and the antennas of it that are left.
     antennas: Option<(Entry<'a>, Reader<'a>)>,
 }
 
 impl<'a> Rxpks<'a> {
-    /// The entries of an array whose JSON was checked.
-    pub(super) fn new(array: Option<&'a str>) -> Self {
-        let entries = array.and_then(|array| {
-            let mut reader = Reader::over(array);
-            reader.array().is_ok().then_some(reader)
-        });
-        Self { entries, antennas: None }
-    }
-
-    fn entry(reader: &mut Reader<'a>) -> Result<Result<Entry<'a>, Refusal>, Error> {
-        if reader.peek()? != Kind::Object {
-            reader.skip()?;
-            return Ok(Err(Refusal::NotObject));
+    /// The entries of an array.
+    pub(super) fn new(array: Option<Array<'a>>) -> Self {
+        let mut heard = Self { first: None, entries: None, antennas: None };
+        match array {
+            None => {}
+            Some(Array { text, first: Some((first, end)) }) => {
+                heard.first = Some(first);
+                heard.entries = Some(Reader::behind_item(text, end));
+            }
+            Some(Array { text, first: None }) => {
+                let mut reader = Reader::over(text);
+                heard.entries = reader.array().is_ok().then_some(reader);
+            }
         }
-        let mut entry = Entry::default();
-        let refused = entry.read(reader)?;
-        Ok(refused.map_or(Ok(entry), Err))
+        heard
     }
 
     fn antenna(entry: &Entry<'a>, reader: &mut Reader<'a>) -> Result<Result<Rxpk<'a>, Refusal>, Error> {
-        if reader.peek()? != Kind::Object {
-            reader.skip()?;
-            return Ok(Err(Refusal::Antenna));
-        }
         let mut heard = entry.clone();
-        let refused = heard.read(reader)?;
+        let refused = heard.read(reader, Refusal::Antenna)?;
         Ok(match refused {
             Some(refusal) => Err(refusal),
             None => heard.finish(),
@@ -169,6 +215,9 @@ impl<'a> Iterator for Rxpks<'a> {
     type Item = Result<Rxpk<'a>, Refusal>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if let Some(first) = self.first.take() {
+            return Some(first);
+        }
         // The JSON was checked, so a reader's error is the end: there is nothing it could stand for.
         if let Some((entry, antennas)) = &mut self.antennas {
             if antennas.item().unwrap_or(false) {
@@ -181,10 +230,10 @@ impl<'a> Iterator for Rxpks<'a> {
             self.entries = None;
             return None;
         }
-        let entry = match Self::entry(entries).ok()? {
-            Ok(entry) => entry,
-            Err(refusal) => return Some(Err(refusal)),
-        };
+        let mut entry = Entry::default();
+        if let Some(refusal) = entry.read(entries, Refusal::NotObject).ok()? {
+            return Some(Err(refusal));
+        }
         let Some(array) = entry.rsig else {
             return Some(entry.finish());
         };
@@ -199,198 +248,4 @@ impl<'a> Iterator for Rxpks<'a> {
             _ => Some(entry.finish()),
         }
     }
-}
-
-/// What has been read of an entry.
-#[derive(Clone, Debug, Default)]
-struct Entry<'a> {
-    tmst: Option<u32>,
-    time: Option<UnixMicros>,
-    tmms: Option<u64>,
-    ftime: Option<u32>,
-    chan: u8,
-    rfch: u8,
-    mid: u8,
-    ant: u8,
-    freq_hz: Option<u32>,
-    crc: Crc,
-    modulation: Option<Modulation>,
-    data_rate: Option<DataRate>,
-    codr: Option<CodingRate>,
-    rssi_deci: Option<i16>,
-    snr_deci: i16,
-    size: Option<u8>,
-    data: Option<Text<'a>>,
-    rsig: Option<&'a str>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Modulation {
-    Lora,
-    Fsk,
-    LrFhss,
-}
-
-impl<'a> Entry<'a> {
-    /// Takes an object's members. The first that cannot be used is returned once the object has been passed.
-    fn read(&mut self, reader: &mut Reader<'a>) -> Result<Option<Refusal>, Error> {
-        reader.object()?;
-        let mut refused = None;
-        while let Some(key) = reader.key()? {
-            let outcome = match key.plain() {
-                Some(name) => self.member(name, reader)?,
-                None => match NAMES.iter().find(|name| key.is(name)) {
-                    Some(name) => self.member(name, reader)?,
-                    None => reader.skip().map(|_| Ok(()))?,
-                },
-            };
-            if let Err(refusal) = outcome {
-                refused = refused.or(Some(refusal));
-            }
-        }
-        Ok(refused)
-    }
-
-    fn member(&mut self, name: &str, reader: &mut Reader<'a>) -> Result<Result<(), Refusal>, Error> {
-        Ok(match name {
-            "tmst" => set(&mut self.tmst, whole(reader)?, Refusal::Tmst),
-            "freq" => set(&mut self.freq_hz, fixed(reader, 6)?.filter(|hz| *hz > 0), Refusal::Frequency),
-            "datr" => set(&mut self.data_rate, data_rate(reader)?, Refusal::DataRate),
-            "modu" => set(&mut self.modulation, modulation(reader)?, Refusal::Modulation),
-            "size" => set(&mut self.size, whole(reader)?, Refusal::Size),
-            "data" => set(&mut self.data, text(reader)?, Refusal::Data),
-            // An antenna of `rsig` tells the channel's strength as `rssic`.
-            "rssi" | "rssic" => set(&mut self.rssi_deci, fixed(reader, 1)?, Refusal::Rssi),
-            "lsnr" => put(&mut self.snr_deci, fixed(reader, 1)?, Refusal::Snr),
-            "stat" => put(&mut self.crc, crc(reader)?, Refusal::Crc),
-            "chan" => put(&mut self.chan, whole(reader)?, Refusal::Number),
-            "rfch" => put(&mut self.rfch, whole(reader)?, Refusal::Number),
-            "mid" | "brd" => put(&mut self.mid, whole(reader)?, Refusal::Number),
-            "ant" => put(&mut self.ant, whole(reader)?, Refusal::Number),
-            "rsig" => {
-                let is_array = reader.peek()? == Kind::Array;
-                let array = reader.skip()?;
-                set(&mut self.rsig, is_array.then_some(array), Refusal::Antenna)
-            }
-            // What a gateway may not have, and what it may have wrong without harm.
-            "time" => {
-                self.time = text(reader)?.and_then(Text::plain).and_then(|text| time::parse(text.as_bytes()));
-                Ok(())
-            }
-            "tmms" => {
-                self.tmms = whole(reader)?;
-                Ok(())
-            }
-            "ftime" => {
-                self.ftime = whole(reader)?;
-                Ok(())
-            }
-            "codr" => {
-                self.codr = text(reader)?.and_then(CodingRate::parse);
-                Ok(())
-            }
-            _ => reader.skip().map(|_| Ok(()))?,
-        })
-    }
-
-    fn finish(self) -> Result<Rxpk<'a>, Refusal> {
-        let data_rate = self.data_rate.ok_or(Refusal::DataRate)?;
-        let of_rate = match data_rate {
-            DataRate::Lora { .. } => Modulation::Lora,
-            DataRate::Fsk { .. } => Modulation::Fsk,
-            DataRate::LrFhss { .. } => Modulation::LrFhss,
-        };
-        if self.modulation.is_some_and(|modulation| modulation != of_rate) {
-            return Err(Refusal::Modulation);
-        }
-        Ok(Rxpk {
-            tmst: self.tmst.ok_or(Refusal::Tmst)?,
-            time: self.time,
-            tmms: self.tmms,
-            ftime: self.ftime,
-            chan: self.chan,
-            rfch: self.rfch,
-            mid: self.mid,
-            ant: self.ant,
-            freq_hz: self.freq_hz.ok_or(Refusal::Frequency)?,
-            crc: self.crc,
-            data_rate,
-            codr: self.codr,
-            rssi_deci: self.rssi_deci.ok_or(Refusal::Rssi)?,
-            snr_deci: self.snr_deci,
-            size: self.size.ok_or(Refusal::Size)?,
-            data: self.data.ok_or(Refusal::Data)?,
-        })
-    }
-}
-
-/// The keys that are looked at, for the writer that escapes letters.
-const NAMES: [&str; 20] = [
-    "tmst", "freq", "datr", "modu", "size", "data", "rssi", "rssic", "lsnr", "stat", "chan", "rfch", "mid", "brd",
-    "ant", "rsig", "time", "tmms", "ftime", "codr",
-];
-
-fn set<T>(field: &mut Option<T>, value: Option<T>, refusal: Refusal) -> Result<(), Refusal> {
-    *field = value;
-    if field.is_some() { Ok(()) } else { Err(refusal) }
-}
-
-fn put<T>(field: &mut T, value: Option<T>, refusal: Refusal) -> Result<(), Refusal> {
-    *field = value.ok_or(refusal)?;
-    Ok(())
-}
-
-/// The next value if it is a number, else passed over.
-fn number<'a>(reader: &mut Reader<'a>) -> Result<Option<Number<'a>>, Error> {
-    if reader.peek()? == Kind::Number {
-        return reader.number().map(Some);
-    }
-    reader.skip().map(|_| None)
-}
-
-/// The next value if it is a string, else passed over.
-fn text<'a>(reader: &mut Reader<'a>) -> Result<Option<Text<'a>>, Error> {
-    if reader.peek()? == Kind::String {
-        return reader.string().map(Some);
-    }
-    reader.skip().map(|_| None)
-}
-
-/// The next value if it is a number of so many decimal places that fits.
-fn fixed<T: TryFrom<i64>>(reader: &mut Reader<'_>, places: u32) -> Result<Option<T>, Error> {
-    Ok(number(reader)?.and_then(|number| number.fixed(places)).and_then(|value| T::try_from(value).ok()))
-}
-
-/// The next value if it is a whole number that fits.
-fn whole<T: TryFrom<i64>>(reader: &mut Reader<'_>) -> Result<Option<T>, Error> {
-    Ok(number(reader)?.and_then(Number::to_i64).and_then(|value| T::try_from(value).ok()))
-}
-
-fn crc(reader: &mut Reader<'_>) -> Result<Option<Crc>, Error> {
-    Ok(whole::<i8>(reader)?.and_then(|stat| match stat {
-        1 => Some(Crc::Ok),
-        -1 => Some(Crc::Bad),
-        0 => Some(Crc::None),
-        _ => None,
-    }))
-}
-
-fn data_rate(reader: &mut Reader<'_>) -> Result<Option<DataRate>, Error> {
-    if reader.peek()? == Kind::String {
-        let text = reader.string()?;
-        let mut unescaped = [0; 16];
-        let rate = text.unescape(&mut unescaped).ok().and_then(|text| DataRate::parse(text.as_bytes()));
-        // FSK's rate is a number, not a text of digits.
-        return Ok(rate.filter(|rate| !matches!(rate, DataRate::Fsk { .. })));
-    }
-    Ok(whole::<u32>(reader)?.filter(|bps| (1..1 << 28).contains(bps)).map(|bps| DataRate::Fsk { bps }))
-}
-
-fn modulation(reader: &mut Reader<'_>) -> Result<Option<Modulation>, Error> {
-    Ok(text(reader)?.and_then(|text| {
-        [("LORA", Modulation::Lora), ("FSK", Modulation::Fsk), ("LR-FHSS", Modulation::LrFhss)]
-            .into_iter()
-            .find(|(name, _)| text.is(name))
-            .map(|(_, modulation)| modulation)
-    }))
 }
