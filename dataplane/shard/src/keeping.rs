@@ -25,7 +25,7 @@ const SYNC_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What an answer to a device waits for is stored after this at the latest. It is on the air a second later (RX1), so nobody
 /// sees the difference, and the disk is asked once for many.
-const GATHER: Duration = Duration::from_millis(5);
+const GATHER: Duration = Duration::from_millis(20);
 
 /// Bytes that are written although nobody waits for them: it bounds the write that somebody will wait for.
 const UNWRITTEN_BYTES_MAX: u64 = 64 << 10;
