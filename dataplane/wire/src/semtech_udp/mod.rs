@@ -340,4 +340,6 @@ fn header(version: Version, token: [u8; 2], identifier: u8, out: &mut [u8]) -> R
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;

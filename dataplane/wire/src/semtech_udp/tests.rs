@@ -3,7 +3,7 @@ use crate::base64;
 use base::{DataRate, UnixMicros};
 
 /// The datagrams of `tests/vectors/field/semtech_udp.txt`, which says where they come from.
-fn vector(name: &str) -> Vec<u8> {
+pub(super) fn vector(name: &str) -> Vec<u8> {
     let file = include_str!("../../../../tests/vectors/field/semtech_udp.txt");
     let line = file.lines().find(|line| line.split(" | ").next() == Some(name)).expect("a vector of this name");
     let mut parts = line.splitn(3, " | ").skip(1);
@@ -13,7 +13,7 @@ fn vector(name: &str) -> Vec<u8> {
     [&header, body.as_bytes()].concat()
 }
 
-fn push(json: &str) -> Vec<u8> {
+pub(super) fn push(json: &str) -> Vec<u8> {
     [&[2, 0xAB, 0xCD, PUSH_DATA, 1, 2, 3, 4, 5, 6, 7, 8], json.as_bytes()].concat()
 }
 
