@@ -60,32 +60,35 @@ pub struct Policy {
     pub silence: Duration,
 }
 
-/// One gateway.
+/// One gateway. What every datagram of it touches comes first, and is one cache line.
 #[derive(Clone, Debug)]
+#[repr(C, align(64))]
 pub struct Link {
     /// Its EUI.
     pub eui: Eui64,
+    /// When it last said anything; 0 is never.
+    pub last_seen: UnixMicros,
+    heard_at: Monotonic,
+    bucket: Bucket,
+    /// Frames it reported.
+    pub uplinks: u64,
     /// Its owner; 0 is the operator's, or nobody's.
     pub tenant: u32,
     /// Transmit ceiling, dBm EIRP.
     pub eirp_max_dbm: Option<u8>,
     /// Whether it has a return path and is not silent.
     pub online: bool,
-    /// When it last said anything; 0 is never.
-    pub last_seen: UnixMicros,
-    /// Frames it reported.
-    pub uplinks: u64,
-    /// PULL_RESPs it was sent.
-    pub downlinks: u64,
     registered: bool,
     path: Option<Path>,
-    heard_at: Monotonic,
-    bucket: Bucket,
+    /// PULL_RESPs it was sent.
+    pub downlinks: u64,
     token: u16,
     pending: [Option<Pending>; PENDING_COUNT_MAX],
-    status: [u8; STATUS_BYTES_MAX],
     status_bytes: u16,
+    status: [u8; STATUS_BYTES_MAX],
 }
+
+const _: () = assert!(core::mem::offset_of!(Link, registered) < 64, "what every datagram touches is one cache line");
 
 /// Where a gateway's PULL_RESPs go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
