@@ -26,9 +26,7 @@ impl Eui64 {
     #[must_use]
     pub fn digits(self) -> [u8; 16] {
         let mut out = [0; 16];
-        for (pair, byte) in out.chunks_exact_mut(2).zip(self.0) {
-            pair.copy_from_slice(&crate::hex::upper(byte));
-        }
+        crate::hex::encode_eight(&self.0, &mut out);
         out
     }
 }

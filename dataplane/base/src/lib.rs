@@ -4,6 +4,7 @@
 
 pub mod blocks;
 pub mod counters;
+pub mod decimal;
 mod eui;
 pub mod hex;
 pub mod mix;
