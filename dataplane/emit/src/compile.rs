@@ -4,7 +4,8 @@
 //! Under `{{!escape json}}` it follows the template's own quotation marks, so that each value is spelt for its place.
 
 use crate::run::{self, NoRoom, Operand, Operation, Source, Span, Test};
-use crate::spell::{self, BytesAs, Sink, Spelling, TimeAs};
+use crate::sink::{BLOCK_BYTES, Sink};
+use crate::spell::{self, BytesAs, Spelling, TimeAs};
 use crate::syntax::{self, Fault, Piece, Token, Word, fault};
 use crate::{Escape, Field, FieldName, Record, Schema, Shape, reference};
 use core::fmt;
@@ -107,7 +108,8 @@ impl Template {
         compile(text, schema, escape).map_err(|fault| TemplateError::new(text, fault))
     }
 
-    /// Writes `record` into the front of `out`. Returns the count of bytes. Never allocates.
+    /// Writes `record` into the front of `out`. Returns the count of bytes; those behind may have changed as well. Never
+    /// allocates.
     ///
     /// # Errors
     /// [`NoRoom`] when `out` is too short; its content is then of no use.
@@ -125,6 +127,11 @@ impl Template {
     #[must_use]
     pub const fn escape(&self) -> Escape {
         self.escape
+    }
+
+    /// All constant bytes, and [`BLOCK_BYTES`] that are in no [`Span`].
+    pub(crate) fn constants(&self) -> &[u8] {
+        &self.constants
     }
 
     pub(crate) fn constant(&self, span: Span) -> &[u8] {
@@ -164,6 +171,8 @@ struct Compiler<'s> {
     quotes: Quotes,
     /// Operations before this one are jumped behind: nothing may be appended to a literal there.
     barrier: usize,
+    /// Literals that are no operations of their own any more.
+    taken_count: usize,
 }
 
 fn compile(text: &str, schema: &Schema, escape: Escape) -> Result<Template, Fault> {
@@ -184,6 +193,7 @@ fn compile(text: &str, schema: &Schema, escape: Escape) -> Result<Template, Faul
         list: None,
         quotes: Quotes::default(),
         barrier: 0,
+        taken_count: 0,
     };
     let mut swallow_line_break = false;
     for piece in syntax::pieces(body)? {
@@ -205,7 +215,7 @@ fn compile(text: &str, schema: &Schema, escape: Escape) -> Result<Template, Faul
             Piece::Tag { at, words } => compiler.tag(at, &words)?,
         }
         swallow_line_break = false;
-        if compiler.operations.len() > OPERATION_COUNT_MAX {
+        if compiler.operations.len() + compiler.taken_count > OPERATION_COUNT_MAX {
             return fault(text.len(), format_args!("a template has at most {OPERATION_COUNT_MAX} tags and texts"));
         }
     }
@@ -215,6 +225,7 @@ fn compile(text: &str, schema: &Schema, escape: Escape) -> Result<Template, Faul
     if compiler.quotes != Quotes::default() {
         return fault(body.len(), "a quotation mark of the template's JSON is never closed");
     }
+    compiler.constants.extend_from_slice(&[0; BLOCK_BYTES]);
     compiler.fields.sort_unstable();
     compiler.fields.dedup();
     Ok(Template {
@@ -518,8 +529,20 @@ impl Compiler<'_> {
         }
         spelling.quoted = spelling.escape == Escape::Json && !self.quotes.open;
         let absent = self.absent(default, spelling)?;
-        self.operations.push(Operation::Write { source, spelling, absent });
+        let before = self.take_literal();
+        self.operations.push(Operation::Write { before, source, spelling, absent });
         Ok(())
+    }
+
+    /// The literal at the end, taken away so that the next operation brings it; what jumps to it will jump to that one.
+    fn take_literal(&mut self) -> Span {
+        if self.operations.len() <= self.barrier {
+            return Span::default();
+        }
+        let literal = self.operations.pop_if(|operation| matches!(operation, Operation::Literal(_)));
+        let Some(Operation::Literal(span)) = literal else { return Span::default() };
+        self.taken_count += 1;
+        span
     }
 
     /// What is written where there is no value.
@@ -532,7 +555,7 @@ impl Compiler<'_> {
                 // Six bytes for one is the worst that an escape does, and two quotation marks.
                 let mut out = vec![0; text.len() * 6 + 2];
                 let mut sink = Sink::new(&mut out);
-                spell::text(&mut sink, text, spelling).expect("room was made");
+                spell::text(&mut sink, text.as_bytes(), &spelling).expect("room was made");
                 let count = sink.count();
                 Ok(self.constant(&out[..count]))
             }

@@ -1,5 +1,7 @@
 //! A short text by value, for what a record must spell on the fly. Never allocates, never grows.
 
+use crate::NoRoom;
+use base::{decimal, hex};
 use core::fmt;
 
 /// Bytes that an [`Inline`] holds.
@@ -10,13 +12,15 @@ pub const INLINE_BYTES_MAX: usize = 64;
 pub struct Inline {
     bytes: [u8; INLINE_BYTES_MAX],
     count: u8,
+    /// It has only letters, digits and hyphens of ASCII, which no escaping changes.
+    plain: bool,
 }
 
 impl Inline {
     /// The empty text.
     #[must_use]
     pub const fn new() -> Self {
-        Self { bytes: [0; INLINE_BYTES_MAX], count: 0 }
+        Self { bytes: [0; INLINE_BYTES_MAX], count: 0, plain: true }
     }
 
     /// What `value` displays as, or `None` if that is too long.
@@ -27,10 +31,66 @@ impl Inline {
         Some(text)
     }
 
+    /// Appends a text.
+    ///
+    /// # Errors
+    /// [`NoRoom`] past the end; nothing has changed then.
+    #[inline]
+    pub fn push_text(&mut self, text: &str) -> Result<(), NoRoom> {
+        self.room(text.len())?.copy_from_slice(text.as_bytes());
+        self.plain &= text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        Ok(())
+    }
+
+    /// Appends a number in decimal, with zeros in front if it has fewer digits than `digit_count_min`.
+    ///
+    /// # Errors
+    /// As for [`Inline::push_text`].
+    #[inline]
+    pub fn push_number(&mut self, number: u64, digit_count_min: usize) -> Result<(), NoRoom> {
+        if number < 10 && digit_count_min <= 1 {
+            self.room(1)?[0] = b'0' + number as u8;
+            return Ok(());
+        }
+        let digits = self.room(decimal::count(number).max(digit_count_min))?;
+        decimal::fill(number, digits);
+        Ok(())
+    }
+
+    /// Appends bytes as upper-case hexadecimal digits.
+    ///
+    /// # Errors
+    /// As for [`Inline::push_text`].
+    #[inline]
+    pub fn push_hex(&mut self, bytes: &[u8]) -> Result<(), NoRoom> {
+        hex::encode(bytes, self.room(bytes.len() * 2)?).map(|_| ()).ok_or(NoRoom)
+    }
+
+    /// The next bytes, which the caller fills with whole characters.
+    fn room(&mut self, count: usize) -> Result<&mut [u8], NoRoom> {
+        let start = usize::from(self.count);
+        let room = self.bytes.get_mut(start..start + count).ok_or(NoRoom)?;
+        self.count = (start + count) as u8;
+        Ok(room)
+    }
+
+    pub(crate) const fn is_plain(&self) -> bool {
+        self.plain
+    }
+
+    /// The bytes, and how many of them are the text's.
+    pub(crate) fn block(&self) -> (&[u8; INLINE_BYTES_MAX], usize) {
+        (&self.bytes, self.count.into())
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.count)]
+    }
+
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        core::str::from_utf8(&self.bytes[..usize::from(self.count)]).expect("only whole texts are appended")
+        core::str::from_utf8(self.as_bytes()).expect("only whole texts are appended")
     }
 }
 
@@ -54,11 +114,7 @@ impl fmt::Debug for Inline {
 
 impl fmt::Write for Inline {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let start = usize::from(self.count);
-        let end = start + text.len();
-        self.bytes.get_mut(start..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
-        self.count = end as u8;
-        Ok(())
+        self.push_text(text).map_err(|_| fmt::Error)
     }
 }
 
@@ -79,5 +135,18 @@ mod tests {
         assert_eq!(text.as_str().len(), INLINE_BYTES_MAX);
         assert_eq!(Inline::of(&"x".repeat(65)), None);
         assert_eq!(Inline::of(&7).expect("short").as_str(), "7");
+    }
+
+    #[test]
+    fn spells_numbers_and_bytes() {
+        let mut text = Inline::new();
+        assert_eq!(text.push_hex(&[0xDE, 0xAD]), Ok(()));
+        assert_eq!(text.push_number(7, 3), Ok(()));
+        assert_eq!(text.push_text("é"), Ok(()));
+        assert_eq!(text.push_number(u64::MAX, 0), Ok(()));
+        assert_eq!(text.as_str(), "DEAD007é18446744073709551615");
+        assert_eq!(text.push_hex(&[0; 18]), Err(NoRoom));
+        assert_eq!(text.push_number(0, 36), Err(NoRoom));
+        assert_eq!(text.as_str(), "DEAD007é18446744073709551615", "nothing has changed");
     }
 }

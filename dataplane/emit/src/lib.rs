@@ -15,6 +15,7 @@ pub mod fuzzing;
 mod inline;
 pub mod reference;
 mod run;
+mod sink;
 mod spell;
 mod syntax;
 
@@ -64,6 +65,20 @@ pub enum Value<'a> {
     Time(u64),
     /// A list with this many items (see [`Record::item`]).
     List(usize),
+}
+
+impl Value<'_> {
+    /// The text that `write` spells, or [`Value::Absent`] if it is too long for an [`Inline`].
+    #[inline]
+    pub fn spelt(write: impl FnOnce(&mut Inline) -> Result<(), NoRoom>) -> Self {
+        let mut value = Value::Inline(Inline::new());
+        if let Value::Inline(text) = &mut value
+            && write(text).is_err()
+        {
+            return Value::Absent;
+        }
+        value
+    }
 }
 
 /// Which values a field may have besides [`Value::Absent`]; decides which filters it takes.

@@ -1,6 +1,7 @@
 //! The engine: flat operations over a record, into a caller's buffer. One loop, one list at a time, no allocation.
 
-use crate::spell::{self, Sink, Spelling};
+use crate::sink::Sink;
+use crate::spell::{self, Spelling};
 use crate::{Field, Record, Template, Value};
 use core::fmt;
 
@@ -64,11 +65,12 @@ pub(crate) enum Test {
 
 /// One step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
 pub(crate) enum Operation {
     /// Copies constant bytes.
     Literal(Span),
-    /// Writes a value, or `absent` if there is none.
-    Write { source: Source, spelling: Spelling, absent: Span },
+    /// Copies the constant bytes in front, then writes a value, or `absent` if there is none.
+    Write { before: Span, source: Source, spelling: Spelling, absent: Span },
     /// Goes on at `target` unless the test gives `wanted`.
     Branch { test: Test, wanted: bool, target: u32 },
     /// Goes on at `target`.
@@ -94,13 +96,14 @@ pub(crate) fn run<R: Record + ?Sized>(template: &Template, record: &R, out: &mut
     while let Some(operation) = template.operations.get(at) {
         at += 1;
         match *operation {
-            Operation::Literal(span) => sink.put(template.constant(span))?,
-            Operation::Write { source, spelling, absent } => {
+            Operation::Literal(span) => sink.put_of(template.constants(), span)?,
+            Operation::Write { before, source, ref spelling, ref absent } => {
+                sink.put_of(template.constants(), before)?;
                 if !spell::value(&mut sink, &fetch(record, source, place), spelling)? {
-                    sink.put(template.constant(absent))?;
+                    sink.put_of(template.constants(), *absent)?;
                 }
             }
-            Operation::Branch { test, wanted, target } => {
+            Operation::Branch { ref test, wanted, target } => {
                 if ask(template, record, test, place) != wanted {
                     at = target as usize;
                 }
@@ -115,7 +118,7 @@ pub(crate) fn run<R: Record + ?Sized>(template: &Template, record: &R, out: &mut
             Operation::Next { body, separator } => {
                 place.index += 1;
                 if place.index < place.count {
-                    sink.put(template.constant(separator))?;
+                    sink.put_of(template.constants(), separator)?;
                     at = body as usize;
                 }
             }
@@ -124,7 +127,12 @@ pub(crate) fn run<R: Record + ?Sized>(template: &Template, record: &R, out: &mut
     Ok(sink.count())
 }
 
+#[inline]
 fn fetch<R: Record + ?Sized>(record: &R, source: Source, place: Place) -> Value<'_> {
+    // Nearly always.
+    if let Source::Outer(field) = source {
+        return record.value(field);
+    }
     match source {
         Source::Outer(field) => record.value(field),
         Source::Item(field) => record.item(place.list, place.index, field),
@@ -142,17 +150,17 @@ const fn length(value: &Value<'_>) -> usize {
     }
 }
 
-fn ask<R: Record + ?Sized>(template: &Template, record: &R, test: Test, place: Place) -> bool {
-    match test {
+fn ask<R: Record + ?Sized>(template: &Template, record: &R, test: &Test, place: Place) -> bool {
+    match *test {
         Test::Holds(source) => {
             !matches!(fetch(record, source, place), Value::Absent | Value::Flag(false) | Value::List(0))
         }
-        Test::Equals(source, operand) => equal(template, &fetch(record, source, place), operand),
+        Test::Equals(source, ref operand) => equal(template, &fetch(record, source, place), operand),
     }
 }
 
-fn equal(template: &Template, value: &Value<'_>, operand: Operand) -> bool {
-    match operand {
+fn equal(template: &Template, value: &Value<'_>, operand: &Operand) -> bool {
+    match *operand {
         Operand::Flag(wanted) => matches!(*value, Value::Flag(flag) if flag == wanted),
         Operand::Text(span) => {
             let wanted = template.constant(span);

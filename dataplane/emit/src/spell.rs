@@ -1,7 +1,9 @@
 //! Spelling: one value into bytes. The only place that knows how numbers, times, bytes and texts look.
 
-use crate::{Escape, Inline, Value, run::NoRoom};
-use core::fmt::Write as _;
+use crate::run::NoRoom;
+use crate::sink::Sink;
+use crate::{Escape, Inline, Value, escape};
+use base::{decimal as digits, hex};
 
 /// How bytes are spelt.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -38,45 +40,27 @@ pub(crate) struct Spelling {
     pub(crate) quoted: bool,
 }
 
-/// The caller's buffer and how much of it is written.
-pub(crate) struct Sink<'a> {
-    out: &'a mut [u8],
-    count: usize,
-}
-
-impl<'a> Sink<'a> {
-    pub(crate) fn new(out: &'a mut [u8]) -> Self {
-        Self { out, count: 0 }
-    }
-
-    pub(crate) const fn count(&self) -> usize {
-        self.count
-    }
-
-    pub(crate) fn put(&mut self, bytes: &[u8]) -> Result<(), NoRoom> {
-        let end = self.count + bytes.len();
-        self.out.get_mut(self.count..end).ok_or(NoRoom)?.copy_from_slice(bytes);
-        self.count = end;
-        Ok(())
-    }
-}
-
 /// Writes a value; says whether there was one.
-pub(crate) fn value(sink: &mut Sink<'_>, value: &Value<'_>, spelling: Spelling) -> Result<bool, NoRoom> {
+#[inline]
+pub(crate) fn value(sink: &mut Sink<'_>, value: &Value<'_>, spelling: &Spelling) -> Result<bool, NoRoom> {
     match *value {
         Value::Absent | Value::List(_) => return Ok(false),
         Value::Flag(flag) => sink.put(if flag { b"true" } else { b"false" })?,
         Value::Unsigned(number) => unsigned(sink, number)?,
         Value::Signed(number) => decimal(sink, number, 0)?,
         Value::Decimal { digits, scale } => decimal(sink, digits, scale)?,
-        Value::Text(words) => text(sink, words, spelling)?,
-        Value::Inline(ref words) => text(sink, words.as_str(), spelling)?,
+        Value::Text(words) => text(sink, words.as_bytes(), spelling)?,
+        Value::Inline(ref words) if words.is_plain() => sink.put_inline(words, spelling.quoted)?,
+        Value::Inline(ref words) => text(sink, words.as_bytes(), spelling)?,
         Value::Json(json) if spelling.escape == Escape::Json && spelling.quoted => sink.put(json.as_bytes())?,
-        Value::Json(json) => text(sink, json, spelling)?,
+        Value::Json(json) => text(sink, json.as_bytes(), spelling)?,
         Value::Bytes(raw) => bytes(sink, raw, spelling)?,
+        Value::Octets { ref octets, count: 8 } if spelling.bytes == BytesAs::Hex => {
+            eight(sink, octets, spelling.quoted)?;
+        }
         Value::Octets { ref octets, count } => bytes(sink, &octets[..usize::from(count).min(8)], spelling)?,
         Value::Time(micros) => match spelling.time {
-            TimeAs::Iso8601(places) => text(sink, iso8601(micros, places).as_str(), spelling)?,
+            TimeAs::Iso8601(places) => text(sink, iso8601(micros, places).as_bytes(), spelling)?,
             TimeAs::Seconds => unsigned(sink, micros / 1_000_000)?,
             TimeAs::Millis => unsigned(sink, micros / 1_000)?,
             TimeAs::Micros => unsigned(sink, micros)?,
@@ -85,131 +69,37 @@ pub(crate) fn value(sink: &mut Sink<'_>, value: &Value<'_>, spelling: Spelling) 
     Ok(true)
 }
 
-/// Writes a text, escaped.
-pub(crate) fn text(sink: &mut Sink<'_>, text: &str, spelling: Spelling) -> Result<(), NoRoom> {
-    match spelling.escape {
-        Escape::None => sink.put(text.as_bytes()),
-        Escape::Json => {
-            quote(sink, spelling)?;
-            replace(sink, text, json_escape)?;
-            quote(sink, spelling)
-        }
-        Escape::Xml => {
-            let mut rest = text;
-            // U+FFFE and U+FFFF are the two characters beyond ASCII that XML 1.0 §2.2 leaves out.
-            while let Some(at) = rest.find(['\u{FFFE}', '\u{FFFF}']) {
-                replace(sink, &rest[..at], xml_escape)?;
-                sink.put("\u{FFFD}".as_bytes())?;
-                rest = &rest[at + '\u{FFFE}'.len_utf8()..];
-            }
-            replace(sink, rest, xml_escape)
-        }
-        Escape::Csv if text.contains([',', '"', '\r', '\n']) => {
-            sink.put(b"\"")?;
-            replace(sink, text, csv_escape)?;
-            sink.put(b"\"")
-        }
-        Escape::Csv => sink.put(text.as_bytes()),
-        Escape::Url => replace(sink, text, url_escape),
-        Escape::Line => replace(sink, text, line_escape),
-    }
+/// Writes a UTF-8 text, escaped.
+pub(crate) fn text(sink: &mut Sink<'_>, text: &[u8], spelling: &Spelling) -> Result<(), NoRoom> {
+    escape::text(sink, text, spelling.escape, spelling.quoted)
 }
 
-fn quote(sink: &mut Sink<'_>, spelling: Spelling) -> Result<(), NoRoom> {
-    if spelling.escape == Escape::Json && spelling.quoted { sink.put(b"\"") } else { Ok(()) }
+/// An EUI, mostly.
+#[inline]
+fn eight(sink: &mut Sink<'_>, octets: &[u8; 8], quoted: bool) -> Result<(), NoRoom> {
+    let digits = sink.room_within(16, quoted)?.first_chunk_mut().ok_or(NoRoom)?;
+    hex::encode_eight(octets, digits);
+    Ok(())
 }
 
-/// What stands for a byte: up to six bytes.
-struct Stand {
-    bytes: [u8; 6],
-    count: u8,
-}
-
-impl Stand {
-    fn new(text: &[u8]) -> Self {
-        let mut bytes = [0; 6];
-        bytes[..text.len()].copy_from_slice(text);
-        Self { bytes, count: text.len() as u8 }
-    }
-}
-
-/// Copies runs that may stay, and puts each other byte's stand-in.
-fn replace(sink: &mut Sink<'_>, text: &str, stand: fn(u8) -> Option<Stand>) -> Result<(), NoRoom> {
-    let bytes = text.as_bytes();
-    let mut start = 0;
-    for (at, byte) in bytes.iter().enumerate() {
-        if let Some(stand) = stand(*byte) {
-            sink.put(&bytes[start..at])?;
-            sink.put(&stand.bytes[..usize::from(stand.count)])?;
-            start = at + 1;
-        }
-    }
-    sink.put(&bytes[start..])
-}
-
-fn json_escape(byte: u8) -> Option<Stand> {
-    Some(match byte {
-        b'"' => Stand::new(b"\\\""),
-        b'\\' => Stand::new(b"\\\\"),
-        b'\n' => Stand::new(b"\\n"),
-        b'\r' => Stand::new(b"\\r"),
-        b'\t' => Stand::new(b"\\t"),
-        0..=0x1F => {
-            let [high, low] = base::hex::upper(byte);
-            Stand::new(&[b'\\', b'u', b'0', b'0', high, low])
-        }
-        _ => return None,
-    })
-}
-
-fn xml_escape(byte: u8) -> Option<Stand> {
-    Some(match byte {
-        b'&' => Stand::new(b"&amp;"),
-        b'<' => Stand::new(b"&lt;"),
-        b'>' => Stand::new(b"&gt;"),
-        b'"' => Stand::new(b"&quot;"),
-        b'\'' => Stand::new(b"&apos;"),
-        // A parser would turn a bare CR into LF (XML 1.0 §2.11).
-        b'\r' => Stand::new(b"&#13;"),
-        b'\t' | b'\n' => return None,
-        0..=0x1F => Stand::new("\u{FFFD}".as_bytes()),
-        _ => return None,
-    })
-}
-
-fn csv_escape(byte: u8) -> Option<Stand> {
-    (byte == b'"').then(|| Stand::new(b"\"\""))
-}
-
-fn url_escape(byte: u8) -> Option<Stand> {
-    if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-        return None;
-    }
-    let [high, low] = base::hex::upper(byte);
-    Some(Stand::new(&[b'%', high, low]))
-}
-
-fn line_escape(byte: u8) -> Option<Stand> {
-    (byte < 0x20 || byte == 0x7F).then(|| Stand::new(b" "))
-}
-
-fn bytes(sink: &mut Sink<'_>, raw: &[u8], spelling: Spelling) -> Result<(), NoRoom> {
-    quote(sink, spelling)?;
+/// Digits and letters need no escape, nor does base64 but in an URL.
+fn bytes(sink: &mut Sink<'_>, raw: &[u8], spelling: &Spelling) -> Result<(), NoRoom> {
     match spelling.bytes {
-        BytesAs::Hex => raw.iter().try_for_each(|byte| sink.put(&base::hex::upper(*byte)))?,
+        BytesAs::Hex => hex::encode(raw, sink.room_within(raw.len() * 2, spelling.quoted)?).map(|_| ()).ok_or(NoRoom),
         BytesAs::HexLower => {
-            raw.iter()
-                .try_for_each(|byte| sink.put(&base::hex::upper(*byte).map(|digit| digit.to_ascii_lowercase())))?;
+            hex::encode_lower(raw, sink.room_within(raw.len() * 2, spelling.quoted)?).map(|_| ()).ok_or(NoRoom)
+        }
+        BytesAs::Base64 if spelling.escape == Escape::Url => {
+            raw.chunks(3).try_for_each(|group| text(sink, &base64_group(group), spelling))
         }
         BytesAs::Base64 => {
-            for group in raw.chunks(3) {
-                let letters = base64_group(group);
-                let letters = core::str::from_utf8(&letters).expect("base64 letters are ASCII");
-                text(sink, letters, Spelling { quoted: false, ..spelling })?;
+            let letters = sink.room_within(raw.len().div_ceil(3) * 4, spelling.quoted)?;
+            for (letters, group) in letters.chunks_exact_mut(4).zip(raw.chunks(3)) {
+                letters.copy_from_slice(&base64_group(group));
             }
+            Ok(())
         }
     }
-    quote(sink, spelling)
 }
 
 fn base64_group(group: &[u8]) -> [u8; 4] {
@@ -225,65 +115,89 @@ fn base64_group(group: &[u8]) -> [u8; 4] {
     ]
 }
 
+#[inline]
 fn unsigned(sink: &mut Sink<'_>, number: u64) -> Result<(), NoRoom> {
-    let (digits, start) = digits_of(number);
-    sink.put(&digits[start..])
+    if number < 10 { sink.put(&[b'0' + number as u8]) } else { longer(sink, number) }
 }
 
-fn digits_of(mut number: u64) -> ([u8; 20], usize) {
-    let mut digits = [b'0'; 20];
-    let mut start = 19;
-    loop {
-        digits[start] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            return (digits, start);
-        }
-        start -= 1;
+fn longer(sink: &mut Sink<'_>, number: u64) -> Result<(), NoRoom> {
+    if number < digits::EIGHT_DIGITS {
+        let (block, count) = digits::at_most_eight(number);
+        return sink.put_block(&block, count);
     }
+    unsigned(sink, number / digits::EIGHT_DIGITS)?;
+    sink.put(&digits::eight(number))
 }
+
+/// The powers of ten that 64 bits hold.
+const POWERS: [u64; 20] = {
+    let mut powers = [1; 20];
+    let mut index = 1;
+    while index < powers.len() {
+        powers[index] = powers[index - 1] * 10;
+        index += 1;
+    }
+    powers
+};
 
 /// `digits / 10^scale`, exact, without zeros that say nothing.
 fn decimal(sink: &mut Sink<'_>, digits: i64, scale: u8) -> Result<(), NoRoom> {
-    let (mut number, mut scale) = (digits.unsigned_abs(), usize::from(scale));
-    while scale > 0 && number % 10 == 0 {
-        number /= 10;
-        scale = if number == 0 { 0 } else { scale - 1 };
-    }
+    let number = digits.unsigned_abs();
+    let (whole, fraction, places) = match scale {
+        0 => (number, 0, 0),
+        1 => (number / 10, number % 10, usize::from(!number.is_multiple_of(10))),
+        _ => split(number, scale.into()),
+    };
     if digits < 0 {
         sink.put(b"-")?;
     }
-    let (all, start) = digits_of(number);
-    let whole = &all[start..];
-    if scale == 0 {
-        return sink.put(whole);
+    unsigned(sink, whole)?;
+    if places > 0
+        && let [point, right @ ..] = sink.room(1 + places)?
+    {
+        *point = b'.';
+        digits::fill(fraction, right);
     }
-    if whole.len() > scale {
-        let (left, right) = whole.split_at(whole.len() - scale);
-        sink.put(left)?;
-        sink.put(b".")?;
-        return sink.put(right);
-    }
-    sink.put(b"0.")?;
-    (whole.len()..scale).try_for_each(|_| sink.put(b"0"))?;
-    sink.put(whole)
+    Ok(())
 }
 
-/// RFC 3339 in UTC. Years past 9999 take the digits they need.
+/// The parts of `number / 10^places` before and behind the point, and how many places the second one needs.
+fn split(mut number: u64, mut places: usize) -> (u64, u64, usize) {
+    if number == 0 {
+        return (0, 0, 0);
+    }
+    // Hz as MHz mostly has five such zeros: channels lie on a grid of 100 kHz.
+    if places >= 5 && number.is_multiple_of(100_000) {
+        (number, places) = (number / 100_000, places - 5);
+    }
+    while places > 0 && number.is_multiple_of(10) {
+        (number, places) = (number / 10, places - 1);
+    }
+    POWERS.get(places).map_or((0, number, places), |power| (number / power, number % power, places))
+}
+
+/// RFC 3339 in UTC with at most nine places. Years past 9999 take the digits they need.
 fn iso8601(micros: u64, places: u8) -> Inline {
+    let mut out = Inline::new();
+    write_iso8601(micros, places, &mut out).expect("thirty-two bytes at most");
+    out
+}
+
+fn write_iso8601(micros: u64, places: u8, out: &mut Inline) -> Result<(), NoRoom> {
     let (seconds, fraction) = (micros / 1_000_000, micros % 1_000_000);
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = date_of(days);
-    let mut out = Inline::new();
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}").expect("a date fits");
-    if places > 0 {
-        let nanos = fraction * 1_000;
-        write!(out, ".{:0places$}", nanos / 10u64.pow(9 - u32::from(places)), places = usize::from(places))
-            .expect("nine digits fit");
+    out.push_number(year, 4)?;
+    let parts = [("-", month), ("-", day), ("T", second / 3600), (":", second / 60 % 60), (":", second % 60)];
+    for (mark, number) in parts {
+        out.push_text(mark)?;
+        out.push_number(number, 2)?;
     }
-    out.write_char('Z').expect("a letter fits");
-    out
+    if places > 0 {
+        out.push_text(".")?;
+        out.push_number(fraction * 1_000 / POWERS[9 - usize::from(places)], places.into())?;
+    }
+    out.push_text("Z")
 }
 
 /// Year, month and day of a day counted from 1970-01-01, proleptic Gregorian.

@@ -11,8 +11,7 @@
 
 use crate::{Copy, Event, Kind, Reception, json};
 use base::{DataRate, Eui64};
-use core::fmt::{self, Write as _};
-use emit::{Field, FieldName, Inline, Record, Schema, Shape, Value};
+use emit::{Field, FieldName, Inline, NoRoom, Record, Schema, Shape, Value};
 
 macro_rules! fields {
     ($($number:literal $constant:ident $name:literal $shape:ident $list:expr, $help:literal;)+) => {
@@ -73,7 +72,7 @@ impl Record for Event<'_> {
     fn value(&self, field: Field) -> Value<'_> {
         match field {
             KIND => Value::Text(self.kind.name()),
-            ID => Value::Inline(self.stable_id()),
+            ID => self.stable_id_value(),
             MTYPE => number_if(self.is_about_frame(), self.mtype),
             CONFIRMED => flag_if(self.is_about_frame(), matches!(self.mtype, CONFIRMED_UP | CONFIRMED_DOWN)),
             ADR => flag_if(self.kind == Kind::Uplink, self.adr),
@@ -88,7 +87,7 @@ impl Record for Event<'_> {
             PAYLOAD if self.kind != Kind::GatewayStatus && self.is_heard() => Value::Bytes(self.payload),
             FREQUENCY_HZ => number_if(self.frequency_hz != 0, self.frequency_hz),
             FREQUENCY_MHZ if self.frequency_hz != 0 => Value::Decimal { digits: self.frequency_hz.into(), scale: 6 },
-            DATA_RATE if self.frequency_hz != 0 => Inline::of(&self.data_rate).map_or(Value::Absent, Value::Inline),
+            DATA_RATE if self.frequency_hz != 0 => data_rate(self.data_rate),
             SPREADING_FACTOR | BANDWIDTH_KHZ => match self.data_rate {
                 DataRate::Lora { sf, .. } if field == SPREADING_FACTOR => number_if(self.frequency_hz != 0, sf),
                 DataRate::Lora { bw_khz, .. } => number_if(self.frequency_hz != 0, bw_khz),
@@ -140,20 +139,50 @@ impl Event<'_> {
         out
     }
 
-    fn write_stable_id(&self, out: &mut Inline) -> fmt::Result {
-        let (device, session) = (self.dev_eui, self.session);
+    /// Apart, so that fields that spell nothing need no room for a text.
+    #[inline(never)]
+    fn stable_id_value(&self) -> Value<'static> {
+        Value::spelt(|out| self.write_stable_id(out))
+    }
+
+    fn write_stable_id(&self, out: &mut Inline) -> Result<(), NoRoom> {
         match self.kind {
-            Kind::Uplink => write!(out, "{device}-{session}-{}-{}", self.fcnt, self.copy_number()),
-            Kind::Joined => write!(out, "{device}-{session}-join"),
-            Kind::DownlinkSent => write!(out, "d{}-sent", self.downlink),
-            Kind::DownlinkAcknowledged => write!(out, "d{}-acknowledged", self.downlink),
-            Kind::DownlinkFailed => write!(out, "d{}-failed", self.downlink),
+            Kind::Uplink => {
+                self.write_session(out)?;
+                out.push_number(self.fcnt.into(), 0)?;
+                out.push_text("-")?;
+                out.push_number(self.copy_number().into(), 0)
+            }
+            Kind::Joined => {
+                self.write_session(out)?;
+                out.push_text("join")
+            }
+            Kind::DownlinkSent => self.write_downlink("-sent", out),
+            Kind::DownlinkAcknowledged => self.write_downlink("-acknowledged", out),
+            Kind::DownlinkFailed => self.write_downlink("-failed", out),
             Kind::JoinRequest
             | Kind::UnknownFrame
             | Kind::GatewayStatus
             | Kind::GatewayOnline
-            | Kind::GatewayOffline => write!(out, "{}-{}", self.best_gateway(), self.at.0),
+            | Kind::GatewayOffline => {
+                out.push_hex(&self.best_gateway().0)?;
+                out.push_text("-")?;
+                out.push_number(self.at.0, 0)
+            }
         }
+    }
+
+    fn write_session(&self, out: &mut Inline) -> Result<(), NoRoom> {
+        out.push_hex(&self.dev_eui.0)?;
+        out.push_text("-")?;
+        out.push_number(self.session.into(), 0)?;
+        out.push_text("-")
+    }
+
+    fn write_downlink(&self, end: &str, out: &mut Inline) -> Result<(), NoRoom> {
+        out.push_text("d")?;
+        out.push_number(self.downlink, 0)?;
+        out.push_text(end)
     }
 
     /// The best reception's gateway, or else the one whose event this is.
@@ -196,6 +225,28 @@ impl Event<'_> {
     }
 }
 
+/// As [`DataRate`] displays itself. Apart for the same reason as [`Event::stable_id_value`].
+#[inline(never)]
+fn data_rate(rate: DataRate) -> Value<'static> {
+    Value::spelt(|out| write_data_rate(rate, out))
+}
+
+fn write_data_rate(rate: DataRate, out: &mut Inline) -> Result<(), NoRoom> {
+    match rate {
+        DataRate::Lora { sf, bw_khz } => {
+            out.push_text("SF")?;
+            out.push_number(sf.into(), 0)?;
+            out.push_text("BW")?;
+            out.push_number(bw_khz.into(), 0)
+        }
+        DataRate::Fsk { bps } => out.push_number(bps.into(), 0),
+        DataRate::LrFhss { ocw_khz } => {
+            out.push_text("M0CW")?;
+            out.push_number(ocw_khz.into(), 0)
+        }
+    }
+}
+
 fn number_if(there: bool, number: impl Into<u64>) -> Value<'static> {
     if there { Value::Unsigned(number.into()) } else { Value::Absent }
 }
@@ -221,4 +272,61 @@ fn dev_addr(address: u32) -> Value<'static> {
     let mut octets = [0; 8];
     octets[..4].copy_from_slice(&address.to_be_bytes());
     Value::Octets { octets, count: 4 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::UnixMicros;
+    use base::mix::SplitMix64;
+
+    /// The forms of the module's picture, by the formatter.
+    fn formatted(event: &Event<'_>) -> String {
+        let (device, session, downlink) = (event.dev_eui, event.session, event.downlink);
+        match event.kind {
+            Kind::Uplink if event.copy == Copy::Best => format!("{device}-{session}-{}-0", event.fcnt),
+            Kind::Uplink => format!("{device}-{session}-{}-{}", event.fcnt, event.copy_index),
+            Kind::Joined => format!("{device}-{session}-join"),
+            Kind::DownlinkSent => format!("d{downlink}-sent"),
+            Kind::DownlinkAcknowledged => format!("d{downlink}-acknowledged"),
+            Kind::DownlinkFailed => format!("d{downlink}-failed"),
+            _ => format!("{}-{}", event.gateway, event.at.0),
+        }
+    }
+
+    fn check(random: &mut SplitMix64, any: fn(&mut SplitMix64) -> u64) {
+        let rates = [
+            DataRate::Lora { sf: any(random) as u8, bw_khz: any(random) as u16 },
+            DataRate::Fsk { bps: any(random) as u32 },
+            DataRate::LrFhss { ocw_khz: any(random) as u16 },
+        ];
+        for rate in rates {
+            let spelt = Inline::of(&rate).expect("short");
+            assert_eq!(data_rate(rate), Value::Inline(spelt));
+        }
+        for kind in Kind::ALL {
+            let event = Event {
+                copy: [Copy::First, Copy::Later, Copy::Best][random.below(3) as usize],
+                copy_index: any(random) as u8,
+                dev_eui: Eui64::new(any(random)),
+                session: any(random) as u32,
+                fcnt: any(random) as u32,
+                downlink: any(random),
+                gateway: Eui64::new(any(random)),
+                ..Event::new(kind, UnixMicros(any(random)))
+            };
+            assert_eq!(event.stable_id().as_str(), formatted(&event));
+            assert_eq!(event.value(ID), Value::Inline(event.stable_id()));
+        }
+    }
+
+    #[test]
+    fn texts_are_those_of_the_formatter() {
+        let mut random = SplitMix64::new(41);
+        check(&mut random, |_| 0);
+        check(&mut random, |_| u64::MAX);
+        for _ in 0..2000 {
+            check(&mut random, |random| random.next() >> random.below(64));
+        }
+    }
 }

@@ -52,6 +52,7 @@ fn escapes_for_its_surroundings() {
     check("{{name|url}}", "a%20%22b%22%20%3Cc%3E%20%26%20%27d%27%2C%20%C3%A9%0A");
     check("{{name|line}}", "a \"b\" <c> & 'd', é ");
     check("{{raw|base64|url}} {{when|url}}", "3q2%2B7w%3D%3D 2022-07-18T09%3A34%3A15.775023Z");
+    check("{{other|default:\"a\u{FFFE}\u{FFFD}\u{FFFF}\u{F000}<\"|xml}}", "a\u{FFFD}\u{FFFD}\u{FFFD}\u{F000}&lt;");
     check(
         "{{!escape xml}}{{name}}{{name|raw}}",
         "a &quot;b&quot; &lt;c&gt; &amp; &apos;d&apos;, é\na \"b\" <c> & 'd', é\n",
@@ -118,6 +119,14 @@ fn refuse(text: &str, line: usize, column: usize, part: &str) {
 }
 
 #[test]
+fn literals_of_every_length() {
+    for count in 0..80 {
+        let text = "0123456789".repeat(8)[..count].to_owned();
+        check(&format!("{text}{{{{flag}}}}{text}"), &format!("{text}true{text}"));
+    }
+}
+
+#[test]
 fn mistakes_are_told() {
     refuse("a\né {{nam}}", 2, 5, "there are doc, flag, items, name, number, other, raw, when");
     refuse("{{#each items}}{{nam}}{{/each}}", 1, 18, "there are at, doc, flag, items, key, name");
@@ -169,6 +178,8 @@ fn bounds_are_met() {
     assert!(Template::parse(&"x".repeat(TEMPLATE_BYTES_MAX), &SCHEMA).is_ok());
     refuse(&"x".repeat(TEMPLATE_BYTES_MAX + 1), 1, 1, "at most 65536 bytes");
     refuse(&"{{flag}}".repeat(4097), 1, 1 + 8 * 4097, "at most 4096");
+    assert!(Template::parse(&"x{{flag}}".repeat(2048), &SCHEMA).is_ok());
+    refuse(&"x{{flag}}".repeat(2049), 1, 1 + 9 * 2049, "at most 4096");
 }
 
 #[test]
