@@ -42,7 +42,7 @@ pub const KERNELS: &[Budget] = &[
     budget("session_10m", 255, 266, 0),
     budget("mic", 1099, 1891, 0),
     budget("decrypt", 600, 929, 0),
-    budget("template", 8300, 11_889, 0),
+    budget("template", 2598, 5993, 0),
     budget("websocket_frame", 71, 157, 0),
     budget("websocket_unmask", 399, 3109, 0),
     // rustls makes one buffer per record.
