@@ -21,6 +21,10 @@ const LEAD: Duration = Duration::from_millis(200);
 /// How often the load looks what is due and what has come. Both add up to this to a latency, of either server.
 pub const TICK: Duration = Duration::from_micros(100);
 
+/// How often it is looked whether the server has come to rest, and how long that may take: ten seconds.
+const SETTLE_LOOK: Duration = Duration::from_millis(250);
+const SETTLE_LOOKS_MAX: u32 = 40;
+
 /// What has not come after so long is lost: a server that has to wait for its core is late, no more.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -113,6 +117,7 @@ impl Load<'_> {
         // Without slack a sleep ends when it was asked to.
         rustix::thread::set_current_timer_slack(NonZeroU64::new(1))?;
         let mut gateways = Gateways::open(self.server.udp, &self.workload)?;
+        self.settle()?;
         let start = clock() + LEAD.as_nanos() as u64;
         sleep_until(start);
         let (cpu, busy) = (self.server.cpu()?, core_times()?);
@@ -142,6 +147,20 @@ impl Load<'_> {
         let server_resident_bytes = self.server.resident_bytes()?;
         let (sent, heard) = (gateways.sent(), self.consumers.heard());
         Ok(Outcome { rate: self.rate, sent, heard, server_cpu, server_resident_bytes, load_busy })
+    }
+}
+
+impl Load<'_> {
+    /// Waits until the server has nothing more to do: what a start costs once, segments of a journal, is no uplink's.
+    fn settle(&self) -> io::Result<()> {
+        for _ in 0..SETTLE_LOOKS_MAX {
+            let before = self.server.cpu()?;
+            thread::sleep(SETTLE_LOOK);
+            if self.server.cpu()?.saturating_sub(before) < SETTLE_LOOK / 50 {
+                return Ok(());
+            }
+        }
+        Err(io::Error::other("the server does not come to rest before the first uplink"))
     }
 }
 

@@ -51,7 +51,7 @@ pub const KERNELS: &[Budget] = &[
 ];
 
 /// Of an uplink through a node of one shard, datagram to WebSocket frame.
-pub const UPLINK: Budget = budget("uplink", 21_115, 34_437, 0);
+pub const UPLINK: Budget = budget("uplink", 15_500, 28_400, 0);
 
 /// The greatest ratio of an uplink's instructions on several shards to those on one, in percent.
 pub const SHARDS_PERCENT_MAX: u64 = 120;
