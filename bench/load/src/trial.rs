@@ -87,6 +87,7 @@ impl Outcome {
 pub fn run(kind: Kind, bin_dir: &Path, workload: Workload, rate: u64, span: Duration) -> io::Result<Outcome> {
     let frames = Frames::sign(workload, (span.as_secs_f64() * rate as f64) as u64);
     let server = Server::start(kind, bin_dir, &workload)?;
+    settle(&server)?;
     at(&server, &frames, workload, rate, matches!(kind, Kind::Trunkline(_)))
 }
 
@@ -117,7 +118,6 @@ impl Load<'_> {
         // Without slack a sleep ends when it was asked to.
         rustix::thread::set_current_timer_slack(NonZeroU64::new(1))?;
         let mut gateways = Gateways::open(self.server.udp, &self.workload)?;
-        self.settle()?;
         let start = clock() + LEAD.as_nanos() as u64;
         sleep_until(start);
         let (cpu, busy) = (self.server.cpu()?, core_times()?);
@@ -150,18 +150,17 @@ impl Load<'_> {
     }
 }
 
-impl Load<'_> {
-    /// Waits until the server has nothing more to do: what a start costs once, segments of a journal, is no uplink's.
-    fn settle(&self) -> io::Result<()> {
-        for _ in 0..SETTLE_LOOKS_MAX {
-            let before = self.server.cpu()?;
-            thread::sleep(SETTLE_LOOK);
-            if self.server.cpu()?.saturating_sub(before) < SETTLE_LOOK / 50 {
-                return Ok(());
-            }
+/// Waits until a server that has started has nothing more to do: what a start costs once, segments of a journal, is no
+/// uplink's.
+fn settle(server: &Server) -> io::Result<()> {
+    for _ in 0..SETTLE_LOOKS_MAX {
+        let before = server.cpu()?;
+        thread::sleep(SETTLE_LOOK);
+        if server.cpu()?.saturating_sub(before) < SETTLE_LOOK / 50 {
+            return Ok(());
         }
-        Err(io::Error::other("the server does not come to rest before the first uplink"))
     }
+    Err(io::Error::other("the server does not come to rest before the first uplink"))
 }
 
 /// Sleeps until this moment of the monotonic clock, nanoseconds; not at all if it is past.
