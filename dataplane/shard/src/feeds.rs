@@ -41,7 +41,7 @@ const SAVE_INTERVAL: Duration = Duration::from_millis(100);
 pub(crate) const EARLY_COUNT_MAX: usize = 256;
 
 /// Messages of one feed that one turn sends or passes over, so that a feed that catches up does not hold up traffic.
-pub(crate) const STEPS_PER_TURN_MAX: usize = 64;
+pub(crate) const STEPS_PER_TURN_MAX: usize = 32;
 
 /// What a feed does with the log's records.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -16,9 +16,9 @@ use driver::{Access, Driver, File, Lease};
 use journal::{HEADER_BYTES, Header, NAME_BYTES, Part, Position, Scan, SegmentInfo, SegmentName, Step};
 use std::time::Duration;
 
-/// Bytes of one piece: some fifty uplinks, which is what a turn hands out. Traffic waits for a turn, and what of a piece finds
+/// Bytes of one piece: some twenty-five uplinks, which is what a turn hands out. Traffic waits for a turn, and what of a piece finds
 /// no room with its feed is read again.
-pub(crate) const PIECE_BYTES: usize = 16 << 10;
+pub(crate) const PIECE_BYTES: usize = 8 << 10;
 
 /// Between two attempts at a disk that fails.
 const RETRY: Duration = Duration::from_millis(100);
