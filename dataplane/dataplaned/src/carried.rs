@@ -7,6 +7,7 @@ use journal::CarryOver;
 use rustix::fs::{Mode, OFlags};
 use std::fs;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The magic numbers of tmpfs and ramfs: statfs(2).
@@ -119,8 +120,14 @@ fn is_in_memory(directory: &Path) -> io::Result<()> {
     IN_MEMORY.contains(&kind).then_some(()).ok_or_else(|| io::Error::other("it is not a file system in memory"))
 }
 
-/// What tells this data directory from all others: made once, kept with it.
+/// What tells this data directory from all others, its copies included: a number made once and kept with it, and that of the
+/// directory itself, which a copy has another of.
 fn identity(data_dir: &Path) -> io::Result<String> {
+    let place = fs::metadata(data_dir)?.ino();
+    Ok(format!("{}-{place:x}", number(data_dir)?))
+}
+
+fn number(data_dir: &Path) -> io::Result<String> {
     let path = data_dir.join("carry.id");
     match fs::read_to_string(&path) {
         Ok(text) if text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) => Ok(text),
@@ -153,6 +160,8 @@ mod tests {
         let file = carried.make(7, 1).expect("a file");
         rustix::io::pwrite(&file, &log.carry_header(), 0).expect("room");
         drop(carried.make(7, 2).expect("a file that nothing was ever put into"));
+        // A copy of the directory is another one.
+        fs::copy(home.path().join("carry.id"), other.path().join("carry.id")).expect("a file");
         let elsewhere = Carried::open(other.path(), memory.path());
         assert!(elsewhere.find().expect("readable").overs.is_empty());
         let left = Carried::open(home.path(), memory.path()).find().expect("readable");
