@@ -301,8 +301,8 @@ impl Keeping {
         }
     }
 
-    /// Puts what the turn brought where the end of this process leaves it. Says whether there is such a place.
-    fn carry<D: Driver>(&mut self, driver: &mut D) -> bool {
+    /// Puts what was appended where the end of this process leaves it. Says whether there is such a place.
+    pub(crate) fn carry<D: Driver>(&mut self, driver: &mut D) -> bool {
         let mut carries = self.carries.unwrap_or_else(|| driver.carry(0, &self.log.carry_header()));
         while let Some((offset, bytes)) = self.log.uncarried().filter(|_| carries) {
             let count = bytes.len();

@@ -234,6 +234,8 @@ impl<D: Driver> Outlets<'_, D> {
         let Some(keeping) = self.keeping else { return Ok(Ticket::KEPT) };
         match keeping.append(record, need, may_wait, self.now.monotonic) {
             Ok(ticket) => {
+                // At once, and not at the turn's end: the event that follows may be on another shard, and sent, before that.
+                keeping.carry(self.driver);
                 self.counters.done.count(Done::RecordsKept);
                 self.counters.done.add(Done::RecordBytesKept, record.body.len() as u64);
                 Ok(ticket)
