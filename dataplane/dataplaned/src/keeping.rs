@@ -327,7 +327,7 @@ impl Thread {
         if !self.keeper.has_all_carried() && self.began.elapsed() >= TICK {
             self.began = Instant::now();
             if self.keeper.begin().is_ok() {
-                tracing::info!("what an earlier run carried over in memory is in the journal now");
+                tracing::info!("all that an earlier run left behind is stored now");
                 self.say(Told::Catalog(self.keeper.catalog().clone()));
             }
         }

@@ -90,8 +90,9 @@ impl<F: Files> Keeper<F> {
         self.unpoured.iter().for_each(|stretch| self.catalog.insert(SegmentInfo::awaited(&stretch.header)));
     }
 
-    /// Writes and stores what was found, as far as the disk takes it.
+    /// Writes and stores what was found, as far as the disk takes it; what it follows before it.
     pub(crate) fn pour(&mut self) -> Result<(), Fault> {
+        self.prove()?;
         while let Some(stretch) = self.unpoured.first() {
             let name = stretch.header.name;
             if let Err(error) = write(&mut self.files, stretch) {
@@ -106,10 +107,10 @@ impl<F: Files> Keeper<F> {
         Ok(())
     }
 
-    /// Whether segments have everything that was carried over from earlier runs.
+    /// Whether everything is stored that earlier runs wrote or carried over.
     #[must_use]
     pub const fn has_all_carried(&self) -> bool {
-        self.unpoured.is_empty()
+        self.unpoured.is_empty() && self.unproven.is_empty()
     }
 }
 

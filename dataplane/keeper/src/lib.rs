@@ -23,6 +23,7 @@ mod recover;
 mod retain;
 mod section;
 mod summary;
+mod unproven;
 
 pub use damage::Stretch;
 pub use fold::{DeadLetter, Globals, LetterKey};
@@ -150,6 +151,8 @@ pub struct Keeper<F> {
     pub(crate) ended: Vec<SegmentName>,
     /// What was carried over from earlier runs and no segment has yet, in order.
     pub(crate) unpoured: Vec<carry::Stretch>,
+    /// What earlier runs wrote and nothing says that it was stored.
+    pub(crate) unproven: Vec<unproven::Unproven>,
     /// Whoever reads may find some, and several may read.
     pub(crate) damages: Mutex<Damages>,
     pub(crate) summaries: BTreeMap<SegmentName, summary::Summary>,

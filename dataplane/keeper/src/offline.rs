@@ -319,6 +319,7 @@ impl<F: Files> Keeper<F> {
             half_made: Vec::new(),
             ended: Vec::new(),
             unpoured: Vec::new(),
+            unproven: Vec::new(),
             damages: Mutex::default(),
             summaries: BTreeMap::new(),
             base: Default::default(),

@@ -97,6 +97,7 @@ impl<F: Files> Keeper<F> {
             half_made: Vec::new(),
             ended: Vec::new(),
             unpoured: Vec::new(),
+            unproven: Vec::new(),
             damages: Mutex::default(),
             summaries: BTreeMap::new(),
             base: Default::default(),
@@ -161,7 +162,7 @@ impl<F: Files> Keeper<F> {
         for name in rest.iter().rev() {
             let log = Some((name.epoch, name.log));
             if let Some(part) = self.catalog.part(*name).filter(|_| proven != log) {
-                let (info, _, _) = self.scan_until(&part, |_, _| true)?;
+                let info = self.scan_last(&part)?;
                 self.catalog.insert(info);
                 proven = if info.holds_records() { log } else { proven };
             }

@@ -81,6 +81,8 @@ pub(crate) struct Feed {
     /// What could not be sent for want of room in a ring.
     unsent: Option<Position>,
     graves: VecDeque<(Position, DeadReason)>,
+    /// Not before this: the journal took no dead letter just now.
+    bury_at: Monotonic,
     /// What it waits for the reader to read.
     pub(crate) want: Option<Want>,
     /// Counts the times that it began elsewhere: what was being read for it before is of no use.
@@ -278,6 +280,7 @@ impl Feeds {
             skip_before: UnixMicros(0),
             unsent: None,
             graves: VecDeque::new(),
+            bury_at: Monotonic(0),
             want: None,
             restart_count: self.generation,
             saved: start,
@@ -518,7 +521,14 @@ impl Feed {
         let timeout = timeout.map_or(Monotonic::NEVER, |timeout| self.settled_at.after(timeout));
         let unsaved = self.moved && (self.sent || self.flights.cursor() > self.saved);
         let save = if unsaved { self.save_at } else { Monotonic::NEVER };
-        self.flights.deadline().min(timeout).min(save)
+        // While it waits for the reader it sends nothing, whatever is due: the reader says when it is done.
+        let flights = match (self.want, self.graves.is_empty()) {
+            (Some(_), _) => Monotonic::NEVER,
+            // A disk that took no dead letter is asked again a while later; nothing else goes before it.
+            (None, false) => self.bury_at,
+            (None, true) => self.flights.deadline(),
+        };
+        flights.min(timeout).min(save)
     }
 
     /// Sends what can be sent and takes what can be taken. True if it should go on next turn.
@@ -537,6 +547,9 @@ impl Feed {
                 return false;
             }
             let step = if let Some((position, reason)) = self.graves.front().copied() {
+                if now < self.bury_at {
+                    return false;
+                }
                 Want::Bury(position, reason)
             } else if self.active.is_none() {
                 return false;
@@ -689,6 +702,7 @@ impl Feed {
         let count = letter.write(&mut body);
         let letter = record(Kind::DeadLetter, kept.lane, kept.tenant, ground.now.unix, &body[..count]);
         if ground.keeping.append(&letter, Need::Stored, true, ground.now.monotonic).is_err() {
+            self.bury_at = ground.now.monotonic.after(SAVE_INTERVAL);
             return false;
         }
         self.graves.pop_front();

@@ -60,3 +60,16 @@ fn segments_that_retention_removed_are_not_missed() {
     check(78);
     check(215);
 }
+
+/// A shard spun while its disk took no dead letter and something behind it was to be sent again.
+#[test]
+fn a_dead_letter_that_the_disk_does_not_take() {
+    check(590);
+}
+
+/// What a killed run had written and not stored was followed by what it had carried over, which was: a power loss between
+/// the two was taken for damage.
+#[test]
+fn what_the_carried_over_follows_is_stored_first() {
+    check(669);
+}

@@ -51,3 +51,36 @@ fn a_killed_run_loses_nothing_that_was_carried_over() {
     }
     assert!(carried > 10_000, "most of it was nowhere else: {carried}");
 }
+
+/// What a killed run wrote last was in the page cache alone; what was poured behind it was stored, and proved it.
+#[test]
+fn what_the_poured_follows_is_stored_before_it() {
+    for refused in (0..6).map(Some).chain([None]) {
+        let files = Memory::default();
+        let (mut run, _) = Run::start(&files).expect("readable");
+        run.append(Kind::Event, 1, b"stored");
+        run.carry = Some(run.log.carry_header().to_vec());
+        files.loses_bytes();
+        run.append(Kind::Event, 1, b"written, and not stored");
+        let write = run.log.next_write(false).expect("something waits");
+        let mut bytes = vec![0; write.bytes];
+        run.log.copy(&write, &mut bytes);
+        files.clone().write_at(&write.segment.to_string(), write.file_offset, &bytes).expect("room");
+        run.log.wrote(Ok(()));
+        run.append(Kind::Event, 1, b"carried over");
+        let over = [CarryOver::parse(run.carry.take().expect("just given")).expect("a carry-over")];
+        drop(run);
+        let (mut keeper, recovered) =
+            Keeper::recover_with(files.clone(), LIMITS, &over, UnixMicros(1)).expect("readable");
+        assert_eq!(recovered.counts.carried, 1);
+        files.left.set(refused);
+        assert_eq!(keeper.begin().is_err(), refused.is_some());
+        files.left.set(None);
+        keeper.begin().expect("room");
+        drop((keeper, recovered));
+        files.cut_power();
+        let (keeper, recovered) = Keeper::recover(files, LIMITS).expect("readable");
+        assert_eq!((keeper.take_damages(), recovered.counts.corrupt), (vec![], 0), "an honest disk is accused");
+        assert_eq!(recovered.counts.records, 4, "three, and the mark of the first");
+    }
+}

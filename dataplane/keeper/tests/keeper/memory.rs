@@ -1,4 +1,5 @@
-//! Files in memory that fail when they are told to, and lose the names that were not stored when the power is cut.
+//! Files in memory that fail when they are told to, and lose the names that were not stored when the power is cut; the bytes
+//! too, of those that are told to keep only what was synced.
 
 use files::Files;
 use std::cell::{Cell, RefCell};
@@ -18,9 +19,11 @@ pub(crate) struct Memory {
     pub(crate) used: Rc<Cell<u64>>,
     /// Bytes that were read.
     pub(crate) read: Rc<Cell<usize>>,
+    /// What each file held when it was synced last, once [`Memory::loses_bytes`] was called. Else what is written is stored
+    /// at once.
+    synced: Rc<RefCell<Option<BTreeMap<String, Vec<u8>>>>>,
 }
 
-/// What is written to a file is stored at once: here only names are lost.
 type Names = BTreeMap<String, Rc<RefCell<Vec<u8>>>>;
 
 pub(crate) const DISK_BYTES: u64 = 1 << 40;
@@ -66,6 +69,16 @@ impl Memory {
 
     pub(crate) fn cut_power(&self) {
         self.files.borrow_mut().clone_from(&self.stored.borrow());
+        for (name, bytes) in self.synced.borrow().iter().flatten() {
+            if let Some(file) = self.files.borrow().get(name) {
+                file.borrow_mut().clone_from(bytes);
+            }
+        }
+    }
+
+    /// From now on power loss takes what is not synced.
+    pub(crate) fn loses_bytes(&self) {
+        *self.synced.borrow_mut() = Some(self.image());
     }
 
     pub(crate) fn bytes(&self, name: &str) -> Vec<u8> {
@@ -107,8 +120,12 @@ impl Files for Memory {
         Ok(())
     }
 
-    fn sync(&mut self, _: &str) -> io::Result<()> {
-        self.change()
+    fn sync(&mut self, name: &str) -> io::Result<()> {
+        self.change()?;
+        if let Some(synced) = &mut *self.synced.borrow_mut() {
+            synced.insert(name.to_owned(), self.find(name)?.borrow().clone());
+        }
+        Ok(())
     }
 
     fn truncate(&mut self, name: &str, len: u64) -> io::Result<()> {
