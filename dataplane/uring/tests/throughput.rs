@@ -1,4 +1,5 @@
-//! A rough look at speed, so that a blunder shows: bounds are a tenth of what a small shared machine does. Not a benchmark.
+//! A rough look at what a message costs, so that a blunder shows: the bound on processor time is ten times what a small shared
+//! machine takes, and no bound is on the clock. Not a benchmark.
 
 #![allow(unsafe_code)]
 
@@ -19,6 +20,9 @@ use uring::Wanted;
 type Backend = uring::Uring;
 
 const SPAN: Duration = Duration::from_secs(1);
+
+/// Processor time of the shard for a message and its answer, at most.
+const EACH_MAX: Duration = Duration::from_micros(50);
 
 /// CPU time of the calling thread.
 fn cpu() -> Duration {
@@ -80,7 +84,7 @@ fn datagrams_in_and_out() {
     let count = gateways.join().expect("gateways content");
     let each = busy / u32::try_from(count).expect("fits");
     eprintln!("{count} datagrams of 250 B answered in {wall:?}, {turns} turns, {each:?} of the shard's CPU each");
-    assert!(count > 10_000, "{count} datagrams");
+    assert!(count > 0 && each < EACH_MAX, "{count} datagrams, {each:?} each");
 }
 
 #[test]
@@ -130,5 +134,5 @@ fn bytes_in_and_out() {
     let count = clients.join().expect("clients content");
     let each = busy / u32::try_from(count).expect("fits");
     eprintln!("{count} messages of 64 B echoed in {wall:?}, {turns} turns, {each:?} of the shard's CPU each");
-    assert!(count > 10_000, "{count} messages");
+    assert!(count > 0 && each < EACH_MAX, "{count} messages, {each:?} each");
 }
