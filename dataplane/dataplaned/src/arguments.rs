@@ -90,6 +90,11 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 256)]
     pub(crate) journal_reserve_mib: u64,
 
+    /// How long an uplink may be held up on its way, microseconds, so that shards do at one turn what came in several
+    /// moments. What comes after a longer pause is not held up. 0 is not at all; it needs Linux 6.12.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(..=10_000))]
+    pub(crate) gather_us: u64,
+
     /// Answer on /echo, for public WebSocket suites.
     #[arg(long)]
     pub(crate) echo: bool,

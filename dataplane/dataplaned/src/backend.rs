@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use uring::{Carry, ShardConfig, Sizing, Uring};
 
 /// A backend that this program was built with.
@@ -58,6 +59,8 @@ pub(crate) struct ShardThread {
     /// Where what it has not written is left if it is killed.
     pub(crate) carry: Option<File>,
     pub(crate) options: Options,
+    /// How long it gathers what comes before it works on it.
+    pub(crate) gather: Duration,
     pub(crate) ports: Ports,
     pub(crate) mailbox: Mailbox,
     /// Of all shards.
@@ -70,14 +73,28 @@ impl ShardThread {
     /// Serves until the shard is told to end.
     pub(crate) fn run(self, backend: Backend) {
         match backend {
-            Backend::Uring => self.serve(Uring::start, Uring::carry_in),
+            Backend::Uring => {
+                let gather = self.gather;
+                let start = |config| {
+                    let mut ring = Uring::start(config)?;
+                    if !ring.gather(gather) && !gather.is_zero() {
+                        tracing::warn!(shard = ring.shard(), "nothing is gathered: that needs Linux 6.12");
+                    }
+                    Ok(ring)
+                };
+                self.serve(start, Uring::carry_in);
+            }
             #[cfg(feature = "glommio")]
             Backend::Glommio => self.serve(glommio_driver::Glommio::start, glommio_driver::Glommio::carry_in),
         }
     }
 
-    fn serve<D: driver::Driver>(self, start: fn(ShardConfig) -> io::Result<D>, carry_in: fn(&mut D, Carry)) {
-        let Self { config, carry, options, ports, mailbox, strays, started } = self;
+    fn serve<D: driver::Driver>(
+        self,
+        start: impl FnOnce(ShardConfig) -> io::Result<D>,
+        carry_in: impl FnOnce(&mut D, Carry),
+    ) {
+        let Self { config, carry, options, gather: _, ports, mailbox, strays, started } = self;
         let index = config.shard;
         // Pinning is for speed; a host that refuses it (a restricted cpuset) is still served.
         if let Err(error) = uring::pin_to_core(index) {

@@ -118,7 +118,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
         let config = ShardConfig { shard: index, sockets, listeners, sizing, door, peers: wakers.clone(), directory };
         let (options, strays, started) = (options(index), Arc::clone(&strays), started.clone());
         let carry = carried.make(recovered.epoch, index);
-        let own = ShardThread { config, carry, options, ports, mailbox, strays, started };
+        let gather = gather(arguments, shard_count);
+        let own = ShardThread { config, carry, options, gather, ports, mailbox, strays, started };
         let thread =
             thread::Builder::new().name(format!("shard-{index}")).spawn(move || own.run(backend)).map_err(text)?;
         threads.push(thread);
@@ -205,6 +206,12 @@ fn journal_limits(arguments: &Arguments, sizing: &Sizing) -> journal::Limits {
         batch_bytes: sizing.file_buffer_bytes as usize,
         epoch_bytes: journal::OFFSET_END,
     }
+}
+
+/// Each shard's part of what an uplink may be held up on its way: of its gateway, its lane and its consumer, each may have
+/// a shard of its own.
+fn gather(arguments: &Arguments, shard_count: usize) -> Duration {
+    Duration::from_micros(arguments.gather_us) / shard_count.min(3) as u32
 }
 
 fn shard_count(arguments: &Arguments) -> Result<usize, String> {

@@ -91,6 +91,8 @@ pub(crate) struct Files {
     places: Box<[Place]>,
     free: Vec<u16>,
     reads: Box<[Read]>,
+    /// Opens, reads and syncs in the kernel: somebody waits for them.
+    awaited: u32,
     /// Files to look at before entering; each at most once.
     pub(crate) dirty: VecDeque<u16>,
 }
@@ -111,6 +113,7 @@ impl Files {
             places: (0..count).map(|_| vacant()).collect(),
             free: (0..count as u16).rev().collect(),
             reads: vec![nobody; buffer_count as usize].into_boxed_slice(),
+            awaited: 0,
             dirty: VecDeque::with_capacity(count as usize),
         })
     }
@@ -188,6 +191,7 @@ impl Files {
                 return false;
             }
             place.phase = Phase::Passing;
+            self.awaited += 1;
         }
         if let Some(write) = place.write.as_mut().filter(|write| write.awaited == 0) {
             let (fd, len) = (Fd(place.fd), write.len - write.done);
@@ -205,6 +209,7 @@ impl Files {
                 return false;
             }
             write.awaited = asked.len() as u8;
+            self.awaited += u32::from(write.sync);
             write.shortfalls = ring.shortfalls;
         }
         if place.phase == Phase::Closing && place.write.is_none() && place.reads == 0 {
@@ -223,6 +228,7 @@ impl Files {
     pub(crate) fn pretend_asked(&mut self, file: File, shortfalls: u32) {
         let write = self.holder(file).write.as_mut().expect("a write was asked for");
         (write.awaited, write.shortfalls) = (2, shortfalls);
+        self.awaited += 1;
     }
 
     fn is_busy(&self) -> bool {
@@ -232,9 +238,15 @@ impl Files {
         self.places.iter().any(busy)
     }
 
+    /// Whether somebody waits for what is in flight: a write without a sync is nobody's hurry.
+    pub(crate) const fn are_awaited(&self) -> bool {
+        self.awaited > 0
+    }
+
     // What happened.
 
     pub(crate) fn opened(&mut self, index: u32, result: i32) -> Completion {
+        self.awaited -= 1;
         let place = &mut self.places[index as usize];
         let file = File { index: index as u16, generation: place.generation };
         if result < 0 {
@@ -261,6 +273,7 @@ impl Files {
     }
 
     pub(crate) fn synced(&mut self, index: u32, result: i32, shortfalls: u32) -> Option<Completion> {
+        self.awaited -= 1;
         let write = self.writing(index);
         match result {
             // One that may have run beside its write says nothing.
@@ -301,6 +314,7 @@ impl Files {
     }
 
     pub(crate) fn filled(&mut self, buffer: u32, result: i32) -> Completion {
+        self.awaited -= 1;
         let Read { file, offset } = self.reads[buffer as usize];
         self.places[usize::from(file.index)].reads -= 1;
         self.mark(file.index);
@@ -351,6 +365,7 @@ impl Uring {
         }
         self.files.reads[buffer as usize] = Read { file, offset };
         self.files.places[usize::from(file.index)].reads += 1;
+        self.files.awaited += 1;
         Ok(())
     }
 

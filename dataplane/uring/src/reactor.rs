@@ -22,7 +22,7 @@ use crate::{clock, datagrams};
 use base::{Monotonic, UnixMicros};
 use driver::steering::SLOT_COUNT;
 use driver::{Access, Busy, Completion, Connection, Driver, File, Lease, Limits, Listener, Socket};
-use io_uring::types::{Fd, SubmitArgs, Timespec};
+use io_uring::types::{Fd, Timespec};
 use io_uring::{IoUring, opcode, squeue};
 use std::collections::VecDeque;
 use std::io;
@@ -87,6 +87,10 @@ pub struct Uring {
     limits: Limits,
     shard: usize,
     carry: Option<Carry>,
+    /// How long a sleep gathers what comes; 0 is not at all.
+    gather: Duration,
+    /// A send that was asked for in this turn fills its buffer, so there is more behind it.
+    pub(crate) bulky: bool,
 }
 
 /// A listener.
@@ -98,6 +102,19 @@ pub(crate) struct Gate {
     /// Not to be armed before.
     pub(crate) retry: Monotonic,
 }
+
+/// What EXT_ARG points to: `struct io_uring_getevents_arg`.
+#[repr(C)]
+struct Waiting {
+    signals: u64,
+    signals_bytes: u32,
+    /// For so long one completion does not end the sleep (Linux 6.12, zero before).
+    least_us: u32,
+    /// Address of a timespec.
+    timeout: u64,
+}
+
+const _: () = assert!(size_of::<Waiting>() == 24, "the kernel looks at the length");
 
 /// The ring, with a submission that flushes by itself.
 pub(crate) struct Ring {
@@ -115,6 +132,9 @@ pub(crate) const RETRY: Duration = Duration::from_millis(100);
 
 /// Deadlines further off than this are looked at again: it bounds what a lost wake-up could cost.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
+
+/// A sleep that gathers ends early with so many completions: answers and writes of the turn before are among them.
+const GATHER_COUNT: u32 = 64;
 
 /// Connections that may linger at once; beyond it they close at once.
 const LINGERING_MAX: usize = 65_536;
@@ -200,6 +220,8 @@ impl Uring {
             },
             shard: config.shard,
             carry: None,
+            gather: Duration::ZERO,
+            bulky: false,
         };
         uring.arm();
         uring.enter(None);
@@ -209,6 +231,16 @@ impl Uring {
     /// Gives it a place for [`Driver::carry`].
     pub fn carry_in(&mut self, carry: Carry) {
         self.carry = Some(carry);
+    }
+
+    /// From here on a sleep gathers for this long what comes, so that one turn does the work of several. What comes after a
+    /// longer pause ends the sleep at once, and so does what has come while files are read or synced, or a connection has
+    /// more to say than a buffer holds. Before Linux 6.12 nothing is gathered; says whether it is.
+    pub fn gather(&mut self, span: Duration) -> bool {
+        if self.ring.inner.params().is_feature_min_timeout() {
+            self.gather = span;
+        }
+        !self.gather.is_zero()
     }
 
     /// How the ring runs its completions here.
@@ -261,19 +293,29 @@ impl Uring {
 
     /// Submits, runs the kernel's work for us, and waits up to `span` for a completion if it is given.
     pub(crate) fn enter(&mut self, span: Option<Duration>) {
+        self.enter_gathering(span, Duration::ZERO);
+    }
+
+    /// The same; for the first `gather` of it one completion is not enough.
+    fn enter_gathering(&mut self, span: Option<Duration>, gather: Duration) {
         let timeout = Timespec::from(span.unwrap_or_default());
-        let arguments = SubmitArgs::new().timespec(&timeout);
+        let arguments = Waiting {
+            signals: 0,
+            signals_bytes: 0,
+            least_us: gather.as_micros() as u32,
+            timeout: std::ptr::from_ref(&timeout).addr() as u64,
+        };
+        let enough = match span {
+            None => 0,
+            Some(_) if arguments.least_us > 0 => GATHER_COUNT,
+            Some(_) => 1,
+        };
         let submitted = self.ring.waiting();
-        // SAFETY: the extended argument has the type that EXT_ARG announces, and it and the timespec outlive the call;
+        // SAFETY: the extended argument has the layout that EXT_ARG announces, and it and the timespec outlive the call;
         // every entry in the queue points to memory that its request's owner keeps (regions of `self`, dropped after the
         // ring) until its completion.
         let result = unsafe {
-            self.ring.inner.submitter().enter(
-                submitted,
-                u32::from(span.is_some()),
-                ENTER_GETEVENTS | ENTER_EXT_ARG,
-                Some(&arguments),
-            )
+            self.ring.inner.submitter().enter(submitted, enough, ENTER_GETEVENTS | ENTER_EXT_ARG, Some(&arguments))
         };
         match result {
             Ok(taken) => self.ring.took(taken, submitted),
@@ -358,11 +400,13 @@ impl Driver for Uring {
             && self.dirty.is_empty()
             && self.files.dirty.is_empty();
         if idle && !span.is_zero() && self.ring.inner.completion().is_empty() && self.door.may_sleep(quiet) {
-            self.enter(Some(span));
+            let hurried = self.bulky || self.files.are_awaited();
+            self.enter_gathering(Some(span), if hurried { Duration::ZERO } else { self.gather.min(span) });
             self.door.awake();
         } else {
             self.enter(None);
         }
+        self.bulky = false;
         self.now = clock::monotonic();
         self.unix = clock::unix();
     }
@@ -426,6 +470,7 @@ impl Driver for Uring {
         assert!(!place.flags.has(Flags::QUEUED | Flags::FLYING), "one send is in flight per connection");
         (place.output, place.done, place.len) = (output, 0, count as u32);
         place.flags.set(Flags::QUEUED);
+        self.bulky |= count > self.limits.output_bytes as usize / 2;
         self.mark(connection.index);
     }
 

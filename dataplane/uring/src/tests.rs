@@ -3,12 +3,14 @@
 use crate::reactor::Ring;
 use crate::{Flavour, HostLimits, ShardConfig, Sizing, Uring, Wanted, doors, probe, tcp_listeners};
 use base::Monotonic;
-use driver::{Access, Completion, Driver, File, FileFault, Listener};
+use driver::{Access, Completion, Driver, File, FileFault, Listener, Socket};
 use io_uring::types::Fd;
 use io_uring::{opcode, squeue};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
-use std::time::Duration;
+use std::net::{Ipv4Addr, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::thread::{sleep, spawn};
+use std::time::{Duration, Instant};
 
 /// One shard of `flavour` echoes a stream to its end.
 fn check(flavour: Flavour) {
@@ -99,24 +101,25 @@ fn a_chain_is_never_split() {
     }
 }
 
+fn started(
+    sockets: Vec<(Socket, OwnedFd)>,
+    listeners: Vec<(Listener, OwnedFd)>,
+    directory: Option<std::fs::File>,
+) -> Uring {
+    let wanted = Wanted { connection_count: 8, descriptors_kept: 0, receive_count: 64, ..Wanted::default() };
+    let sizing = Sizing::from_limits(HostLimits::read(), 1, wanted).expect("sizing");
+    let (mut doors, peers) = doors(1).expect("doors");
+    let (door, directory) = (doors.remove(0), directory.map(OwnedFd::from));
+    let config = ShardConfig { shard: 0, sockets, listeners, sizing, door, peers, directory };
+    Uring::start(config).expect("shard starts")
+}
+
 /// A shard over a directory with one empty file, which is open.
 fn over_a_file() -> (Uring, File, tempfile::TempDir) {
     let home = tempfile::tempdir().expect("a directory");
     std::fs::write(home.path().join("file"), b"").expect("a file");
     let directory = std::fs::File::open(home.path()).expect("the directory");
-    let wanted = Wanted { connection_count: 8, descriptors_kept: 0, receive_count: 64, ..Wanted::default() };
-    let sizing = Sizing::from_limits(HostLimits::read(), 1, wanted).expect("sizing");
-    let (mut doors, peers) = doors(1).expect("doors");
-    let config = ShardConfig {
-        shard: 0,
-        sockets: Vec::new(),
-        listeners: Vec::new(),
-        sizing,
-        door: doors.remove(0),
-        peers,
-        directory: Some(directory.into()),
-    };
-    let mut uring = Uring::start(config).expect("shard starts");
+    let mut uring = started(Vec::new(), Vec::new(), Some(directory));
     let file = uring.open("file", Access::Write).expect("a place");
     let opened = next(&mut uring);
     assert!(matches!(opened, Completion::Opened { outcome: Ok(()), .. }), "{opened:?}");
@@ -172,4 +175,80 @@ fn what_is_left_of_a_write_is_done_and_no_more() {
     assert_eq!(answered(10, 0, true), (Ok(()), nothing.clone()), "synced once more");
     assert_eq!(answered(4, 0, true), (Ok(()), [&[0; 104][..], b"456789"].concat()));
     assert_eq!(answered(4, -libc::EIO, true), (Err(FileFault::Write(libc::EIO)), nothing));
+}
+
+/// What a turn that may sleep for very long finds, and how long it took.
+fn turn(uring: &mut Uring) -> (Vec<Completion>, Duration) {
+    let start = Instant::now();
+    uring.turn(Monotonic::NEVER, &mut || true);
+    (std::iter::from_fn(|| uring.reap()).collect(), start.elapsed())
+}
+
+#[test]
+fn a_sleep_gathers_what_comes_soon_and_holds_up_nothing_that_comes_late() {
+    let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind");
+    let (client, address) = (UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind"), server.local_addr());
+    let address = address.expect("an address");
+    let mut uring = started(vec![(Socket(0), server.into())], Vec::new(), None);
+    let gathers = uring.gather(Duration::from_millis(500));
+    assert_eq!(gathers, uring.ring.inner.params().is_feature_min_timeout());
+    let sent = spawn(move || {
+        for pause in [50, 100, 1550] {
+            sleep(Duration::from_millis(pause));
+            client.send_to(b"datagram", address).expect("send");
+        }
+    });
+    let mut rounds = Vec::new();
+    while rounds.iter().map(|(count, _)| count).sum::<usize>() < 3 {
+        let (completions, span) = turn(&mut uring);
+        let count = completions.len();
+        for completion in completions {
+            let Completion::Datagram { lease, .. } = completion else { panic!("unexpected {completion:?}") };
+            uring.release(lease);
+        }
+        rounds.push((count, span));
+    }
+    sent.join().expect("the client ends");
+    if gathers {
+        // Two of them at the end of the first span; the third, 1.2 seconds into the second turn, at once.
+        let [(2, first), (1, second)] = rounds[..] else { panic!("{rounds:?}") };
+        assert!(first >= Duration::from_millis(490), "{rounds:?}");
+        assert!(second > Duration::from_millis(1000) && first + second < Duration::from_millis(2150), "{rounds:?}");
+    } else {
+        assert_eq!(rounds.len(), 3, "{rounds:?}");
+    }
+}
+
+/// Longer than any test waits.
+const LONG: Duration = Duration::from_secs(30);
+
+#[test]
+fn nothing_is_gathered_while_a_file_is_awaited() {
+    let (mut uring, file, _home) = over_a_file();
+    uring.gather(LONG);
+    let lease = uring.file_buffer().expect("a buffer");
+    uring.write(file, 0, lease, 10, true);
+    let start = Instant::now();
+    let written = next(&mut uring);
+    assert!(matches!(written, Completion::Written { outcome: Ok(()), .. }), "{written:?}");
+    uring.read(file, 0, 10).expect("a buffer");
+    let read = next(&mut uring);
+    assert!(matches!(read, Completion::Read { outcome: Ok(_), .. }), "{read:?}");
+    assert!(start.elapsed() < LONG / 2, "{:?}", start.elapsed());
+    assert!(!uring.files.are_awaited(), "all came back");
+}
+
+#[test]
+fn nothing_is_gathered_behind_a_full_buffer() {
+    let (mut fds, address) = tcp_listeners((Ipv4Addr::LOCALHOST, 0).into(), 1, 16).expect("listener");
+    let mut uring = started(Vec::new(), vec![(Listener(0), fds.remove(0))], None);
+    let _client = TcpStream::connect(address).expect("connect");
+    let Completion::Accepted { connection, .. } = next(&mut uring) else { panic!("nobody came") };
+    uring.gather(LONG);
+    let lease = uring.output().expect("an output buffer");
+    let count = uring.bytes(&lease).len();
+    uring.send(connection, lease, count);
+    let (sent, span) = turn(&mut uring);
+    assert!(matches!(sent[..], [Completion::Sent { .. }]), "{sent:?}");
+    assert!(span < LONG / 2, "{span:?}");
 }
