@@ -33,7 +33,7 @@ impl Network {
             Ok(device) => window.device = device,
             Err(drop) => self.counts.drops.count(drop),
         }
-        match self.windows.open(hash, window) {
+        match self.windows.open(hash, &window) {
             Some(place) => {
                 let span = admitted.map_or(turn.rules.dedup_window(0), |device| self.join_span(device, turn));
                 self.arm(Timer::Window(place), turn.now.after(span));

@@ -43,6 +43,14 @@ impl<T> Slab<T> {
         Some((self.values.len() - 1) as u32)
     }
 
+    /// A free place whose value the caller writes over, or none. Where one was before it still is; else it is `fresh`.
+    pub(crate) fn claim(&mut self, fresh: impl FnOnce() -> T) -> Option<u32> {
+        match self.free.pop() {
+            None => self.insert(fresh()),
+            used => used,
+        }
+    }
+
     /// Frees a place. Its value stays until the place is used again.
     pub(crate) fn remove(&mut self, place: u32) {
         self.free.push(place);
@@ -76,5 +84,11 @@ mod tests {
         assert_eq!((slab.len(), slab.room()), (2, 1));
         assert_eq!(slab.insert(9), Some(1));
         assert_eq!((slab[0], slab[1], slab[2]), (0, 9, 2));
+        slab.remove(2);
+        assert_eq!(slab.claim(|| 7), Some(2));
+        assert_eq!((slab[2], slab.claim(|| 7)), (2, None));
+        let mut slab = Slab::new(1);
+        assert_eq!(slab.claim(|| 7), Some(0));
+        assert_eq!((slab[0], slab.claim(|| 7)), (7, None));
     }
 }

@@ -1,8 +1,11 @@
-//! Deadlines by number: at most one for each of a fixed set, the earliest first. A binary heap that knows where each stands.
+//! Deadlines by number: at most one for each of a fixed set, the earliest first. A heap that knows where each stands: of four
+//! children each, which lie together, since it is the lines of memory on the way down that cost.
 
 use base::Monotonic;
 
 const ABSENT: u32 = u32::MAX;
+
+const CHILDREN: usize = 4;
 
 /// The deadlines.
 #[derive(Debug)]
@@ -63,32 +66,34 @@ impl Timers {
     }
 
     fn rise(&mut self, mut place: usize) -> usize {
-        while place > 0 && self.heap[place] < self.heap[(place - 1) / 2] {
-            self.swap(place, (place - 1) / 2);
-            place = (place - 1) / 2;
+        let entry = self.heap[place];
+        while place > 0 && entry < self.heap[(place - 1) / CHILDREN] {
+            self.put(place, self.heap[(place - 1) / CHILDREN]);
+            place = (place - 1) / CHILDREN;
         }
-        self.places[self.heap[place].1 as usize] = place as u32;
+        self.put(place, entry);
         place
     }
 
     fn sink(&mut self, mut place: usize) {
+        let entry = self.heap[place];
         loop {
-            let children = (2 * place + 1)..(2 * place + 3).min(self.heap.len());
+            let first = CHILDREN * place + 1;
+            let children = first..(first + CHILDREN).min(self.heap.len());
             match children.min_by_key(|child| self.heap[*child]) {
-                Some(child) if self.heap[child] < self.heap[place] => {
-                    self.swap(place, child);
+                Some(child) if self.heap[child] < entry => {
+                    self.put(place, self.heap[child]);
                     place = child;
                 }
                 _ => break,
             }
         }
-        self.places[self.heap[place].1 as usize] = place as u32;
+        self.put(place, entry);
     }
 
-    fn swap(&mut self, left: usize, right: usize) {
-        self.heap.swap(left, right);
-        self.places[self.heap[left].1 as usize] = left as u32;
-        self.places[self.heap[right].1 as usize] = right as u32;
+    fn put(&mut self, place: usize, entry: (Monotonic, u32)) {
+        self.heap[place] = entry;
+        self.places[entry.1 as usize] = place as u32;
     }
 }
 

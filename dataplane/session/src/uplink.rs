@@ -218,7 +218,7 @@ impl Network {
         if data.fctrl().ack() {
             self.acknowledged(device, turn);
         }
-        match self.windows.open(hash, window) {
+        match self.windows.open(hash, &window) {
             Some(place) => {
                 self.arm(Timer::Window(place), turn.now.after(self.span(device, turn)));
                 let kept = self.first_event(session, place, heard, turn);
@@ -365,7 +365,7 @@ impl Network {
         window.asks =
             if data.confirmed() { ASKS_ACK } else { 0 } | if data.fctrl().adr_ack_req() { ASKS_LIFE } else { 0 };
         window.add(&heard.reception);
-        match self.windows.open(hash, window) {
+        match self.windows.open(hash, &window) {
             Some(window) => self.arm(Timer::Window(window), turn.now.after(self.span(device, turn))),
             None => self.counts.drops.count(Drop::WindowFull),
         }
@@ -538,7 +538,7 @@ impl Network {
         self.counts.drops.count(drop);
         let mut window = Window::new(Frame::Unknown, turn.now, turn.unix);
         window.add(&heard.reception);
-        if let Some(place) = self.windows.open(hash, window) {
+        if let Some(place) = self.windows.open(hash, &window) {
             self.arm(Timer::Window(place), turn.now.after(turn.rules.dedup_window(0)));
         }
         unknown_event(Copy::First, 0, heard, turn);

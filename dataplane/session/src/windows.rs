@@ -31,10 +31,18 @@ pub(crate) const ASKS_TIME: u8 = 4;
 /// ADRACKReq: any downlink will do.
 pub(crate) const ASKS_LIFE: u8 = 8;
 
-/// One frame whose copies are being gathered.
+/// One frame whose copies are being gathered. Most are short and heard by few, so most of a window's lines are never touched.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(crate) struct Window {
-    hash: u64,
+    head: Head,
+    pub(crate) payload: [u8; PHY_BYTES_MAX],
+    receptions: [u8; RECEPTION_COUNT_MAX * RECEPTION_BYTES],
+}
+
+/// What is known of it, whatever its length.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head {
     pub(crate) frame: Frame,
     pub(crate) opened: Monotonic,
     pub(crate) unix: UnixMicros,
@@ -54,14 +62,14 @@ pub(crate) struct Window {
     pub(crate) copy_count: u8,
     reception_count: u8,
     payload_len: u8,
-    receptions: [u8; RECEPTION_COUNT_MAX * RECEPTION_BYTES],
-    pub(crate) payload: [u8; PHY_BYTES_MAX],
 }
 
 /// The windows, found by the hash of their PHYPayload.
 #[derive(Debug)]
 pub(crate) struct Windows {
     places: Slab<Window>,
+    /// By place, and beside the windows: whoever looks for one touches no other.
+    hashes: Box<[u64]>,
     by_hash: Index,
     /// Of unknown frames, which may hold only a quarter of the places: noise shall not keep out what is known.
     unknown_count: usize,
@@ -70,8 +78,7 @@ pub(crate) struct Windows {
 
 impl Window {
     pub(crate) fn new(frame: Frame, opened: Monotonic, unix: UnixMicros) -> Self {
-        Self {
-            hash: 0,
+        let head = Head {
             frame,
             opened,
             unix,
@@ -88,9 +95,16 @@ impl Window {
             copy_count: 0,
             reception_count: 0,
             payload_len: 0,
-            receptions: [0; RECEPTION_COUNT_MAX * RECEPTION_BYTES],
-            payload: [0; PHY_BYTES_MAX],
-        }
+        };
+        Self { head, payload: [0; PHY_BYTES_MAX], receptions: [0; RECEPTION_COUNT_MAX * RECEPTION_BYTES] }
+    }
+
+    /// Becomes another; of the old one stays what is beyond the lengths of the new one, where nobody looks.
+    fn become_like(&mut self, other: &Self) {
+        self.head = other.head;
+        self.payload[..usize::from(other.payload_len)].copy_from_slice(other.payload());
+        let listed = usize::from(other.reception_count) * RECEPTION_BYTES;
+        self.receptions[..listed].copy_from_slice(&other.receptions[..listed]);
     }
 
     /// Adds a copy; says whether its reception could be listed.
@@ -131,6 +145,19 @@ impl Window {
     }
 }
 
+impl core::ops::Deref for Window {
+    type Target = Head;
+    fn deref(&self) -> &Head {
+        &self.head
+    }
+}
+
+impl core::ops::DerefMut for Window {
+    fn deref_mut(&mut self) -> &mut Head {
+        &mut self.head
+    }
+}
+
 fn quality(wire: &[u8; RECEPTION_BYTES]) -> (i16, i16) {
     let reception = Reception::from_wire(wire);
     (reception.snr_deci, reception.rssi_deci)
@@ -140,6 +167,7 @@ impl Windows {
     pub(crate) fn new(count_max: usize) -> Self {
         Self {
             places: Slab::new(count_max),
+            hashes: vec![0; count_max].into(),
             by_hash: Index::new(count_max),
             unknown_count: 0,
             unknown_count_max: count_max / 4,
@@ -151,25 +179,26 @@ impl Windows {
     }
 
     pub(crate) fn find(&self, hash: u64) -> Option<u32> {
-        self.by_hash.find(hash).find(|place| self.places[*place].hash == hash)
+        self.by_hash.find(hash).find(|place| self.hashes[*place as usize] == hash)
     }
 
     /// Opens a window, if there is room for one of its kind.
-    pub(crate) fn open(&mut self, hash: u64, mut window: Window) -> Option<u32> {
+    pub(crate) fn open(&mut self, hash: u64, window: &Window) -> Option<u32> {
         let unknown = window.frame == Frame::Unknown;
         if unknown && self.unknown_count == self.unknown_count_max {
             return None;
         }
-        window.hash = hash;
-        let place = self.places.insert(window)?;
+        let place = self.places.claim(|| Window::new(window.frame, window.opened, window.unix))?;
+        self.places[place].become_like(window);
+        self.hashes[place as usize] = hash;
         self.by_hash.insert(hash, place);
         self.unknown_count += usize::from(unknown);
         Some(place)
     }
 
     pub(crate) fn close(&mut self, place: u32) {
-        let places = &self.places;
-        self.by_hash.remove(places[place].hash, place, |other| places[other].hash);
+        let hashes = &self.hashes;
+        self.by_hash.remove(hashes[place as usize], place, |other| hashes[other as usize]);
         self.unknown_count -= usize::from(self.places[place].frame == Frame::Unknown);
         self.places.remove(place);
     }
@@ -212,12 +241,40 @@ mod tests {
     fn unknown_frames_hold_a_quarter() {
         let mut windows = Windows::new(8);
         let window = |frame| Window::new(frame, Monotonic(0), UnixMicros(0));
-        let first = windows.open(1, window(Frame::Unknown)).expect("room");
-        assert!(windows.open(2, window(Frame::Unknown)).is_some());
-        assert!(windows.open(3, window(Frame::Unknown)).is_none());
-        assert!(windows.open(3, window(Frame::Uplink)).is_some());
+        let first = windows.open(1, &window(Frame::Unknown)).expect("room");
+        assert!(windows.open(2, &window(Frame::Unknown)).is_some());
+        assert!(windows.open(3, &window(Frame::Unknown)).is_none());
+        assert!(windows.open(3, &window(Frame::Uplink)).is_some());
         windows.close(first);
         assert!(windows.find(1).is_none() && windows.find(2).is_some());
-        assert!(windows.open(4, window(Frame::Unknown)).is_some());
+        assert!(windows.open(4, &window(Frame::Unknown)).is_some());
+    }
+
+    #[test]
+    fn nothing_of_an_earlier_window_is_told() {
+        let mut windows = Windows::new(2);
+        let window = |payload: &[u8], tmsts: &[u32]| {
+            let mut window = Window::new(Frame::Uplink, Monotonic(0), UnixMicros(0));
+            window.payload[..payload.len()].copy_from_slice(payload);
+            window.set_payload_len(payload.len());
+            for tmst in tmsts {
+                window.add(&Reception { tmst: *tmst, ..Reception::default() });
+            }
+            window
+        };
+        for (hash, (payload, tmsts)) in
+            [(&b"long payload"[..], &[1, 2, 3][..]), (b"short", &[4]), (b"", &[]), (b"again", &[5, 6])]
+                .into_iter()
+                .enumerate()
+        {
+            let place = windows.open(hash as u64, &window(payload, tmsts)).expect("room");
+            let told: Vec<u32> = windows[place].receptions().iter().map(|reception| reception.tmst).collect();
+            assert_eq!((windows[place].payload(), &told[..]), (payload, tmsts));
+            windows[place].add(&Reception { tmst: 9, ..Reception::default() });
+            assert_eq!(windows[place].receptions().iter().last().map(|reception| reception.tmst), Some(9));
+            assert_eq!(usize::from(windows[place].copy_count), tmsts.len() + 1);
+            windows.close(place);
+            assert_eq!(windows.find(hash as u64), None);
+        }
     }
 }
