@@ -8,16 +8,21 @@ use crate::{Workload, clock, plan};
 use floor::DIGIT_COUNT;
 use hdrhistogram::Histogram;
 use memchr::memmem::Finder;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{Timespec, epoll};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 use std::io::{self, ErrorKind, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Bytes that one read of a socket takes.
 pub(crate) const READ_BYTES: usize = 64 << 10;
+
+/// Connections that one look finds ready at most; the others' turn is the next one.
+const READY_AT_ONCE: usize = 64;
 
 /// What the consumers got.
 #[derive(Debug)]
@@ -75,6 +80,8 @@ pub struct Consumers {
     /// What was read last, as it came.
     cipher: Vec<u8>,
     keys: Keys,
+    /// Tells who has something to read.
+    ready: OwnedFd,
 }
 
 impl Consumers {
@@ -91,7 +98,11 @@ impl Consumers {
     ) -> io::Result<Self> {
         let all = (0..workload.streams())
             .map(|stream| Consumer::open(server, tls, &plan::token(stream)))
-            .collect::<io::Result<_>>()?;
+            .collect::<io::Result<Vec<_>>>()?;
+        let ready = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        for (index, consumer) in all.iter().enumerate() {
+            epoll::add(&ready, &consumer.tcp, epoll::EventData::new_u64(index as u64), epoll::EventFlags::IN)?;
+        }
         let heard = Heard {
             uplinks: 0,
             duplicates: 0,
@@ -110,6 +121,7 @@ impl Consumers {
             whole,
             cipher: vec![0; READ_BYTES],
             keys: Keys::default(),
+            ready,
         })
     }
 
@@ -118,18 +130,19 @@ impl Consumers {
     /// # Errors
     /// A connection that ends, or breaks the protocol.
     pub fn step(&mut self, rate: u64, start: u64) -> io::Result<()> {
-        let mut polled: Vec<PollFd<'_>> =
-            self.all.iter().map(|consumer| PollFd::new(&consumer.tcp, PollFlags::IN)).collect();
-        if poll(&mut polled, Some(&Timespec::default()))? == 0 {
-            return Ok(());
-        }
-        let ready: Vec<bool> = polled.iter().map(|polled| !polled.revents().is_empty()).collect();
-        for index in (0..self.all.len()).filter(|index| ready[*index]) {
+        let mut room = [const { MaybeUninit::uninit() }; READY_AT_ONCE];
+        let (events, _) = epoll::wait(&self.ready, &mut room, Some(&Timespec::default()))?;
+        for event in events {
+            let index = event.data.u64() as usize;
             let now = clock();
             self.all[index].fill(&mut self.cipher)?;
             let mut rest = std::mem::take(&mut self.all[index].rest);
             let taken = self.take(&rest, index as u32, now, rate, start)?;
-            rest.drain(..taken);
+            if taken == rest.len() {
+                rest.clear();
+            } else {
+                rest.drain(..taken);
+            }
             self.all[index].rest = rest;
         }
         Ok(())

@@ -1,23 +1,35 @@
 //! The gateways: every datagram at its time, by the clock, whatever the server does.
 //!
-//! Owns one ring and one UDP socket for all of them: the server tells gateways apart by their EUI.
+//! Owns one connected UDP socket for all of them: the server tells gateways apart by their EUI. What is due at once is one
+//! system call, and so is what has come back: the load's core is to be the server's limit as late as possible.
 
 use crate::frames::{DATAGRAM_BYTES_MAX, Frames, gateway_eui};
 use crate::{Workload, clock};
-use base::Monotonic;
-use driver::{Completion, Driver, Socket};
-use std::io;
+use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg};
+use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
-use uring::{HostLimits, ShardConfig, Sizing, Uring, Wanted};
+use std::os::fd::AsRawFd;
+use std::thread;
+use std::time::Duration;
 
-const SOCKET: Socket = Socket(0);
 const PULL_DATA: u8 = 2;
 const PULL_RESP: u8 = 3;
 const PUSH_ACK: u8 = 1;
 const TX_ACK: u8 = 5;
 
-/// Datagrams between two looks at what has come back.
-const BURST: usize = 64;
+/// Version, token, kind: all that is looked at of an answer.
+const HEAD_BYTES: usize = 4;
+
+/// Datagrams of one system call at most, there and back.
+const BATCH: usize = 64;
+
+/// Steps between two looks at what has come back while nothing is late: answers are counted, not timed.
+const STEPS_PER_LOOK: u32 = 4;
+
+/// After as many PULL_DATA the server gets a moment, so that its buffer holds them.
+const PULLS_AT_ONCE: u32 = 64;
+const PULL_PAUSE: Duration = Duration::from_millis(2);
 
 /// What the gateways did and saw.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,9 +48,14 @@ pub struct Sent {
 
 /// All gateways.
 pub struct Gateways {
-    ring: Uring,
-    server: SocketAddr,
+    udp: UdpSocket,
     sent: Sent,
+    /// Datagrams that are due and have not left.
+    waiting: Vec<[u8; DATAGRAM_BYTES_MAX]>,
+    heads: Vec<[u8; HEAD_BYTES]>,
+    received: MultiHeaders<SockaddrStorage>,
+    /// Until the next look at what has come back.
+    steps: u32,
 }
 
 impl Gateways {
@@ -50,37 +67,37 @@ impl Gateways {
         let udp = UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
         // A host that grants less has fewer acknowledgements counted.
         let _granted = rustix::net::sockopt::set_socket_recv_buffer_size(&udp, 4 << 20);
-        let wanted = Wanted { connection_count: 1, ..Wanted::default() };
-        let sizing = Sizing::from_limits(HostLimits::raise(), 1, wanted).map_err(io::Error::other)?;
-        let (mut doors, peers) = uring::doors(1)?;
-        let config = ShardConfig {
-            shard: 0,
-            sockets: vec![(SOCKET, udp.into())],
-            listeners: Vec::new(),
-            sizing,
-            door: doors.remove(0),
-            peers,
-            directory: None,
+        // Connected, its way is looked up once and not with every datagram.
+        udp.connect(server)?;
+        let mut gateways = Self {
+            udp,
+            sent: Sent::default(),
+            waiting: Vec::with_capacity(BATCH),
+            heads: vec![[0; HEAD_BYTES]; BATCH],
+            received: MultiHeaders::preallocate(BATCH, None),
+            steps: 0,
         };
-        let mut gateways = Self { ring: Uring::start(config)?, server, sent: Sent::default() };
         for gateway in 0..workload.gateways {
-            let mut pull = [2, 0, 0, PULL_DATA, 0, 0, 0, 0, 0, 0, 0, 0];
-            pull[4..].copy_from_slice(&gateway_eui(gateway).to_be_bytes());
-            gateways.send(&pull);
-            if gateway.is_multiple_of(BURST as u32) {
-                gateways.turn(0);
+            gateways.udp.send(&of_gateway(gateway, [0; 2], PULL_DATA))?;
+            if gateway % PULLS_AT_ONCE == 0 {
+                thread::sleep(PULL_PAUSE);
+                gateways.look()?;
             }
         }
-        gateways.turn(clock() + 50_000_000);
+        thread::sleep(25 * PULL_PAUSE);
+        gateways.look()?;
         gateways.sent = Sent::default();
         Ok(gateways)
     }
 
     /// Sends what has come due: uplink `n` at `start + n / rate`, `start` on the monotonic clock, nanoseconds; and takes what
     /// has come back. Returns whether all is sent.
-    pub fn step(&mut self, frames: &Frames, workload: &Workload, rate: u64, start: u64) -> bool {
-        let mut datagram = [0; DATAGRAM_BYTES_MAX];
+    ///
+    /// # Errors
+    /// A server that is gone.
+    pub fn step(&mut self, frames: &Frames, workload: &Workload, rate: u64, start: u64) -> io::Result<bool> {
         let mut now = clock();
+        let mut behind = false;
         while self.sent.uplinks < frames.count() {
             let number = self.sent.uplinks;
             let due = due(number, rate, start);
@@ -89,17 +106,25 @@ impl Gateways {
             }
             self.sent.late_ns_max = self.sent.late_ns_max.max(now - due);
             for copy in 0..workload.copies(number) {
-                let count = frames.datagram(number, copy, &mut datagram);
-                self.send(&datagram[..count]);
+                let mut datagram = [0; DATAGRAM_BYTES_MAX];
+                frames.datagram(number, copy, &mut datagram);
+                self.waiting.push(datagram);
+                if self.waiting.len() == BATCH {
+                    self.send()?;
+                    self.look()?;
+                    (now, behind) = (clock(), true);
+                }
             }
             self.sent.uplinks += 1;
-            if (self.sent.uplinks as usize).is_multiple_of(BURST) {
-                self.turn(0);
-                now = clock();
-            }
         }
-        self.turn(0);
-        self.sent.uplinks == frames.count()
+        self.send()?;
+        self.steps += 1;
+        let done = self.sent.uplinks == frames.count();
+        if self.steps >= STEPS_PER_LOOK || behind || done {
+            self.steps = 0;
+            self.look()?;
+        }
+        Ok(done)
     }
 
     /// What was sent and answered so far.
@@ -108,32 +133,60 @@ impl Gateways {
         self.sent
     }
 
-    fn send(&mut self, bytes: &[u8]) {
-        while self.ring.send_to(SOCKET, self.server, bytes).is_err() {
-            self.turn(0);
+    /// Sends what waits, in order.
+    fn send(&mut self) -> io::Result<()> {
+        let mut left = &self.waiting[..];
+        while !left.is_empty() {
+            let slices: Vec<[IoSlice<'_>; 1]> = left.iter().map(|datagram| [IoSlice::new(datagram)]).collect();
+            let mut nothing: Vec<SendAncillaryBuffer<'_, '_, '_>> =
+                left.iter().map(|_| SendAncillaryBuffer::default()).collect();
+            let mut headers: Vec<MMsgHdr<'_>> =
+                slices.iter().zip(&mut nothing).map(|(slice, nothing)| MMsgHdr::new(slice, nothing)).collect();
+            let count = sendmmsg(&self.udp, &mut headers, SendFlags::empty())?;
+            self.sent.datagrams += count as u64;
+            left = &left[count..];
         }
-        self.sent.datagrams += 1;
+        self.waiting.clear();
+        Ok(())
     }
 
-    fn turn(&mut self, until: u64) {
-        self.ring.turn(Monotonic(until), &mut || true);
-        while let Some(completion) = self.ring.reap() {
-            let Completion::Datagram { lease, .. } = completion else { continue };
-            let head: [u8; 4] = self.ring.bytes(&lease).first_chunk().copied().unwrap_or_default();
-            self.ring.release(lease);
-            match head[3] {
-                PUSH_ACK => self.sent.acknowledged += 1,
-                PULL_RESP => {
-                    self.sent.downlinks += 1;
-                    // Any gateway's word does: the token tells the server which downlink it is.
-                    let mut ack = [2, head[1], head[2], TX_ACK, 0, 0, 0, 0, 0, 0, 0, 0];
-                    ack[4..].copy_from_slice(&gateway_eui(0).to_be_bytes());
-                    let _busy = self.ring.send_to(SOCKET, self.server, &ack);
+    /// Takes what has come back.
+    fn look(&mut self) -> io::Result<()> {
+        loop {
+            self.heads.fill([0; HEAD_BYTES]);
+            let mut slices: Vec<[IoSliceMut<'_>; 1]> =
+                self.heads.iter_mut().map(|head| [IoSliceMut::new(head)]).collect();
+            let got =
+                recvmmsg(self.udp.as_raw_fd(), &mut self.received, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None);
+            let count = match got.map(Iterator::count).map_err(io::Error::from) {
+                Ok(count) => count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            for index in 0..count {
+                let [_, high, low, kind] = self.heads[index];
+                match kind {
+                    PUSH_ACK => self.sent.acknowledged += 1,
+                    PULL_RESP => {
+                        self.sent.downlinks += 1;
+                        // Any gateway's word does: the token tells the server which downlink it is.
+                        self.udp.send(&of_gateway(0, [high, low], TX_ACK))?;
+                    }
+                    _ => {}
                 }
-                _ => {}
+            }
+            if count < BATCH {
+                return Ok(());
             }
         }
     }
+}
+
+/// A datagram that says no more than who it is from.
+fn of_gateway(gateway: u32, token: [u8; 2], kind: u8) -> [u8; 12] {
+    let mut datagram = [2, token[0], token[1], kind, 0, 0, 0, 0, 0, 0, 0, 0];
+    datagram[4..].copy_from_slice(&gateway_eui(gateway).to_be_bytes());
+    datagram
 }
 
 /// When an uplink is due.

@@ -294,8 +294,7 @@ fn spread(values: &mut [f64]) -> Option<(f64, String)> {
     Some((median, format!("{median:.2} ({:.2} to {:.2})", values[0], values[values.len() - 1])))
 }
 
-const HEADER: &str =
-    "  server       rate     lost  again  wrong  order   us: p50      p99    p99.9      max   CPU us/up   load busy";
+const HEADER: &str = "  server       rate     lost  again  wrong  order   us: p50      p99    p99.9      max   CPU us/up  the load's   load busy";
 
 fn row(name: &str, outcome: &Outcome) -> String {
     let void = outcome.void().map(|reason| format!("   void: {reason}")).unwrap_or_default();
@@ -305,7 +304,7 @@ fn row(name: &str, outcome: &Outcome) -> String {
 fn line(name: &str, outcome: &Outcome) -> String {
     let heard = &outcome.heard;
     format!(
-        "  {name:<10}{:>7}{:>9}{:>7}{:>7}{:>7}{:>10}{:>9}{:>9}{:>9}{:>12.2}{:>10.0} %",
+        "  {name:<10}{:>7}{:>9}{:>7}{:>7}{:>7}{:>10}{:>9}{:>9}{:>9}{:>12.2}{:>12.2}{:>10.0} %",
         outcome.rate,
         outcome.lost(),
         heard.duplicates,
@@ -316,6 +315,7 @@ fn line(name: &str, outcome: &Outcome) -> String {
         outcome.latency_us(0.999),
         heard.latency.max(),
         outcome.cpu_us(),
+        outcome.load_cpu_us(),
         outcome.load_busy * 100.0,
     )
 }

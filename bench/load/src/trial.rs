@@ -7,7 +7,7 @@ use crate::consumers::{Consumers, Heard};
 use crate::frames::Frames;
 use crate::gateways::{Gateways, Sent};
 use crate::server::{Kind, Server};
-use crate::{Workload, clock};
+use crate::{Workload, clock, thread_time};
 use rustix::thread::Timespec;
 use std::io;
 use std::num::NonZeroU64;
@@ -46,6 +46,8 @@ pub struct Outcome {
     pub server_resident_bytes: u64,
     /// The share of time in which the load's core was busy, whoever kept it so.
     pub load_busy: f64,
+    /// Processor time of the load itself.
+    pub load_cpu: Duration,
 }
 
 impl Outcome {
@@ -71,6 +73,12 @@ impl Outcome {
     #[must_use]
     pub fn cpu_us(&self) -> f64 {
         self.server_cpu.as_secs_f64() * 1e6 / self.sent.uplinks.max(1) as f64
+    }
+
+    /// Processor time of the load itself per uplink, microseconds.
+    #[must_use]
+    pub fn load_cpu_us(&self) -> f64 {
+        self.load_cpu.as_secs_f64() * 1e6 / self.sent.uplinks.max(1) as f64
     }
 
     /// Microseconds from due to read, at this quantile.
@@ -120,10 +128,10 @@ impl Load<'_> {
         let mut gateways = Gateways::open(self.server.udp, &self.workload)?;
         let start = clock() + LEAD.as_nanos() as u64;
         sleep_until(start);
-        let (cpu, busy) = (self.server.cpu()?, core_times()?);
+        let (cpu, busy, own) = (self.server.cpu()?, idle_time()?, thread_time());
         let (mut tick, mut sent_at) = (start, None);
         loop {
-            let sent = gateways.step(self.frames, &self.workload, self.rate, start);
+            let sent = gateways.step(self.frames, &self.workload, self.rate, start)?;
             self.consumers.step(self.rate, start)?;
             let now = clock();
             let since = *sent_at.get_or_insert(now);
@@ -135,18 +143,19 @@ impl Load<'_> {
             tick = now.max(tick + TICK.as_nanos() as u64);
             sleep_until(tick);
         }
-        let load_busy = busy_between(busy, core_times()?);
+        let load_busy = busy_between(busy, idle_time()?);
+        let load_cpu = thread_time().saturating_sub(own);
         let server_cpu = self.server.cpu()?.saturating_sub(cpu);
         // Answers to the last uplinks are still on their way.
         let end = clock() + LEAD.as_nanos() as u64;
         while clock() < end {
             sleep_until(clock() + TICK.as_nanos() as u64);
-            gateways.step(self.frames, &self.workload, self.rate, start);
+            gateways.step(self.frames, &self.workload, self.rate, start)?;
             self.consumers.step(self.rate, start)?;
         }
         let server_resident_bytes = self.server.resident_bytes()?;
         let (sent, heard) = (gateways.sent(), self.consumers.heard());
-        Ok(Outcome { rate: self.rate, sent, heard, server_cpu, server_resident_bytes, load_busy })
+        Ok(Outcome { rate: self.rate, sent, heard, server_cpu, server_resident_bytes, load_busy, load_cpu })
     }
 }
 
@@ -181,19 +190,43 @@ fn core() -> usize {
     thread::available_parallelism().map_or(1, usize::from) - 1
 }
 
-/// Idle and other time of the load's core, in ticks.
-fn core_times() -> io::Result<(u64, u64)> {
+/// Idle time of the load's core, and the moment at which it was read.
+///
+/// The kernel knows idle time exactly and samples all other at its own tick, of which [`TICK`] is a part: the samples of a
+/// trial all fall into the same part of the load's work, or of its sleep. So what is not idle is counted as busy.
+fn idle_time() -> io::Result<(Duration, u64)> {
     let text = std::fs::read_to_string("/proc/stat")?;
-    let name = format!("cpu{} ", core());
-    let line =
-        text.lines().find_map(|line| line.strip_prefix(&name)).ok_or_else(|| io::Error::other("no such core"))?;
-    let fields: Vec<u64> = line.split_whitespace().filter_map(|field| field.parse().ok()).collect();
-    // user nice system idle iowait ...: proc(5)
-    let idle = fields.get(3).unwrap_or(&0) + fields.get(4).unwrap_or(&0);
-    Ok((idle, fields.iter().take(8).sum::<u64>() - idle))
+    idle_of(&text, core()).map(|idle| (idle, clock())).ok_or_else(|| io::Error::other("no such core"))
 }
 
-fn busy_between(before: (u64, u64), after: (u64, u64)) -> f64 {
-    let (idle, busy) = (after.0 - before.0, after.1 - before.1);
-    busy as f64 / (idle + busy).max(1) as f64
+/// What /proc/stat says of a core, in hundredths of a second: user nice system idle iowait ..., proc(5).
+fn idle_of(stat: &str, core: usize) -> Option<Duration> {
+    let name = format!("cpu{core} ");
+    let line = stat.lines().find_map(|line| line.strip_prefix(&name))?;
+    let hundredths: u64 = line.split_whitespace().skip(3).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    Some(Duration::from_millis(hundredths * 10))
+}
+
+fn busy_between(before: (Duration, u64), after: (Duration, u64)) -> f64 {
+    let span = Duration::from_nanos(after.1 - before.1);
+    let idle = after.0.saturating_sub(before.0);
+    1.0 - (idle.as_secs_f64() / span.as_secs_f64().max(f64::MIN_POSITIVE)).min(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_idle_is_busy() {
+        let stat = "cpu  9 9 9 9 9 9\ncpu0 1 2 3 400 5 6 7 8\ncpu1 1 2 3 100 50 6 7 8\ncpu10 0 0 0 7 0\n";
+        let idle = |core| idle_of(stat, core);
+        assert_eq!(
+            (idle(1), idle(10), idle(2)),
+            (Some(Duration::from_millis(1500)), Some(Duration::from_millis(70)), None)
+        );
+        let at = |idle_ms, seconds: u64| (Duration::from_millis(idle_ms), seconds * 1_000_000_000);
+        assert!((busy_between(at(1000, 3), at(2200, 7)) - 0.7).abs() < 1e-9);
+        assert!(busy_between(at(0, 0), at(1010, 1)).abs() < 1e-9, "a hundredth too many is rounding");
+    }
 }
