@@ -7,7 +7,8 @@
 //!   backlog ──▶ alone ──▶ catching up ──▶ alone ──▶ catching up ...      each by the same clock, at the same server
 //! ```
 
-use crate::{Arguments, HEADER, line, row, spread, verdict};
+use crate::figures::spread;
+use crate::{Arguments, HEADER, line, row, verdict};
 use load::Workload;
 use load::catcher::{Caught, catch_up};
 use load::frames::Frames;
@@ -60,7 +61,7 @@ impl Behind {
 /// Measures. Whether the promise holds and everything was exact.
 pub(crate) fn measure(arguments: &Arguments, rate: u64) -> io::Result<bool> {
     let mut workload = Workload { kept_memory_mib: Some(arguments.memory_mib), ..arguments.workload };
-    let server = Server::start(Kind::Trunkline(arguments.driver), &arguments.bin_dir, &workload)?;
+    let server = Server::start(Kind::Trunkline(arguments.one_driver()), &arguments.bin_dir, &workload)?;
     let whole_rounds = |count: u64| count.max(1).next_multiple_of(u64::from(workload.devices));
     let (backlog, uplinks) = (whole_rounds(arguments.backlog), whole_rounds(arguments.span.as_secs() * rate));
     println!(

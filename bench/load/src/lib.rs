@@ -13,6 +13,7 @@ pub mod frames;
 pub mod gateways;
 pub mod plan;
 pub mod server;
+pub mod stages;
 pub mod trial;
 
 use std::time::Duration;

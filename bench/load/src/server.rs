@@ -2,6 +2,7 @@
 //!
 //! Owns the child, its folder and its certificate.
 
+use crate::stages::{Stages, stages};
 use crate::{Workload, plan};
 use rcgen::generate_simple_self_signed;
 use rustix::fs::{Advice, fadvise};
@@ -131,16 +132,21 @@ impl Server {
         Ok(Duration::from_nanos(nanos))
     }
 
+    /// The stages of which it keeps time, so far; none if it keeps none.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn stages(&self) -> io::Result<Stages> {
+        self.metrics.map_or_else(|| Ok(Stages::new()), |metrics| Ok(stages(&scrape(metrics)?)))
+    }
+
     /// What Trunkline's shards have counted of this so far.
     ///
     /// # Errors
     /// If it has ended, or is no Trunkline.
     pub fn done(&self, what: &str) -> io::Result<u64> {
         let metrics = self.metrics.ok_or_else(|| io::Error::other("this server counts nothing"))?;
-        let mut stream = TcpStream::connect(metrics)?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text)?;
+        let text = scrape(metrics)?;
         let label = format!("what=\"{what}\"}} ");
         let samples = text.lines().filter(|line| line.starts_with("trunkline_shard_done_total{"));
         let mut values = samples.filter_map(|line| line.split_once(&label)?.1.parse::<u64>().ok()).peekable();
@@ -191,6 +197,15 @@ impl Drop for Server {
         let _killed = self.child.kill();
         let _reaped = self.child.wait();
     }
+}
+
+/// What a server says of itself, in Prometheus' form.
+fn scrape(metrics: SocketAddr) -> io::Result<String> {
+    let mut stream = TcpStream::connect(metrics)?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
 }
 
 fn first_line(stdout: impl io::Read) -> io::Result<String> {

@@ -7,6 +7,7 @@ use crate::consumers::{Consumers, Heard};
 use crate::frames::Frames;
 use crate::gateways::{Gateways, Sent};
 use crate::server::{Kind, Server};
+use crate::stages::{Stages, between};
 use crate::{Workload, clock, thread_time};
 use rustix::thread::Timespec;
 use std::io;
@@ -19,7 +20,10 @@ use std::time::Duration;
 const LEAD: Duration = Duration::from_millis(200);
 
 /// How often the load looks what is due and what has come. Both add up to this to a latency, of either server.
-pub const TICK: Duration = Duration::from_micros(100);
+///
+/// No part of the kernel's own tick, of 4 ms or 1 ms: by that it samples whether a core is idle, and all samples of a trial
+/// would fall into the same part of the load's work, or of its sleep.
+pub const TICK: Duration = Duration::from_micros(101);
 
 /// How often it is looked whether the server has come to rest, and how long that may take: ten seconds.
 const SETTLE_LOOK: Duration = Duration::from_millis(250);
@@ -48,6 +52,8 @@ pub struct Outcome {
     pub load_busy: f64,
     /// Processor time of the load itself.
     pub load_cpu: Duration,
+    /// What the trial added to the stages of which the server keeps time.
+    pub stages: Stages,
 }
 
 impl Outcome {
@@ -126,9 +132,10 @@ impl Load<'_> {
         // Without slack a sleep ends when it was asked to.
         rustix::thread::set_current_timer_slack(NonZeroU64::new(1))?;
         let mut gateways = Gateways::open(self.server.udp, &self.workload)?;
+        let stages = self.server.stages()?;
         let start = clock() + LEAD.as_nanos() as u64;
         sleep_until(start);
-        let (cpu, busy, own) = (self.server.cpu()?, idle_time()?, thread_time());
+        let (cpu, idle_before, own) = (self.server.cpu()?, idle_time()?, thread_time());
         let (mut tick, mut sent_at) = (start, None);
         loop {
             let sent = gateways.step(self.frames, &self.workload, self.rate, start)?;
@@ -143,8 +150,11 @@ impl Load<'_> {
             tick = now.max(tick + TICK.as_nanos() as u64);
             sleep_until(tick);
         }
-        let load_busy = busy_between(busy, idle_time()?);
+        let idle = idle_time()?;
         let load_cpu = thread_time().saturating_sub(own);
+        // The load's own time is known exactly.
+        let own_share = load_cpu.as_secs_f64() * 1e9 / (idle.1 - idle_before.1).max(1) as f64;
+        let load_busy = busy_between(idle_before, idle).max(own_share);
         let server_cpu = self.server.cpu()?.saturating_sub(cpu);
         // Answers to the last uplinks are still on their way.
         let end = clock() + LEAD.as_nanos() as u64;
@@ -154,8 +164,9 @@ impl Load<'_> {
             self.consumers.step(self.rate, start)?;
         }
         let server_resident_bytes = self.server.resident_bytes()?;
+        let stages = between(&stages, self.server.stages()?);
         let (sent, heard) = (gateways.sent(), self.consumers.heard());
-        Ok(Outcome { rate: self.rate, sent, heard, server_cpu, server_resident_bytes, load_busy, load_cpu })
+        Ok(Outcome { rate: self.rate, sent, heard, server_cpu, server_resident_bytes, load_busy, load_cpu, stages })
     }
 }
 
@@ -191,9 +202,6 @@ fn core() -> usize {
 }
 
 /// Idle time of the load's core, and the moment at which it was read.
-///
-/// The kernel knows idle time exactly and samples all other at its own tick, of which [`TICK`] is a part: the samples of a
-/// trial all fall into the same part of the load's work, or of its sleep. So what is not idle is counted as busy.
 fn idle_time() -> io::Result<(Duration, u64)> {
     let text = std::fs::read_to_string("/proc/stat")?;
     idle_of(&text, core()).map(|idle| (idle, clock())).ok_or_else(|| io::Error::other("no such core"))
