@@ -17,6 +17,8 @@ pub struct Options {
     pub dir: PathBuf,
     /// Where the programs are.
     pub bin_dir: PathBuf,
+    /// What the dataplane runs on, as its `--driver` spells it.
+    pub driver: String,
     /// Where the figures are written for machines.
     pub json: Option<PathBuf>,
 }
@@ -35,6 +37,7 @@ impl Options {
             steps: vec![1_000, 6_000, 12_000, 18_000],
             dir: std::env::temp_dir(),
             bin_dir: own.parent().map(PathBuf::from).unwrap_or_default(),
+            driver: "uring".into(),
             json: None,
         };
         let mut arguments = arguments;
@@ -54,6 +57,7 @@ impl Options {
                 }
                 "--dir" => parsed.dir = PathBuf::from(&value),
                 "--bin-dir" => parsed.bin_dir = PathBuf::from(&value),
+                "--driver" => parsed.driver = value,
                 "--json" => parsed.json = Some(PathBuf::from(&value)),
                 _ => return Err(format!("unknown option `{option}`")),
             }
@@ -77,6 +81,7 @@ mod tests {
     fn what_is_not_given_is_what_is_promised() {
         let options = parse("--seconds 2 --steps 10,20").expect("well formed");
         assert_eq!((options.sessions, options.seconds, options.steps), (10_000_000, 2, vec![10, 20]));
+        assert_eq!((&*options.driver, &*parse("--driver glommio").expect("well formed").driver), ("uring", "glommio"));
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub struct Home {
     /// In memory: what a dataplane that is killed leaves there goes with the bench.
     memory: TempDir,
     program: PathBuf,
+    driver: String,
     /// Trusts the certificate; TLS 1.3.
     pub tls: Arc<ClientConfig>,
 }
@@ -46,17 +47,17 @@ pub struct Dataplane {
 }
 
 impl Home {
-    /// Makes a certificate in `dir`. `bin_dir` has the programs.
+    /// Makes a certificate in `dir`. `bin_dir` has the programs, which run on `driver`.
     ///
     /// # Errors
     /// The host's.
-    pub fn new(dir: &Path, bin_dir: &Path) -> io::Result<Self> {
+    pub fn new(dir: &Path, bin_dir: &Path, driver: &str) -> io::Result<Self> {
         let certified = generate_simple_self_signed(["localhost".to_owned()]).map_err(io::Error::other)?;
         fs::write(dir.join("cert.pem"), certified.cert.pem())?;
         fs::write(dir.join("key.pem"), certified.signing_key.serialize_pem())?;
         let tls = client_config(certified.cert.der().clone()).map_err(io::Error::other)?;
         let memory = tempfile::tempdir_in("/dev/shm")?;
-        Ok(Self { dir: dir.into(), memory, program: bin_dir.join("trunkline-dataplane"), tls })
+        Ok(Self { dir: dir.into(), memory, driver: driver.into(), program: bin_dir.join("trunkline-dataplane"), tls })
     }
 
     /// The data directory of this name.
@@ -77,6 +78,7 @@ impl Home {
         command.args(["--pdeathsig", "KILL", "--"]).arg(&self.program);
         command.args(["--cores", "1", "--udp-listen", "127.0.0.1:0", "--wss-listen", "127.0.0.1:0"]);
         command.args(["--plain-listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--log-filter", "info"]);
+        command.args(["--driver", &self.driver]);
         command.args(["--devices-max", &devices_max.to_string(), "--data-dir"]).arg(self.data_dir(name));
         command.arg("--control-socket").arg(&control).arg("--carry-dir").arg(self.memory.path());
         command.arg("--cert").arg(self.dir.join("cert.pem")).arg("--key").arg(self.dir.join("key.pem"));

@@ -59,6 +59,7 @@ Usage: trunkline-idle [OPTIONS]
   --seconds S       For which idle connections are watched (65).
   --dir DIR         Where data may be put (the system's folder for what is temporary).
   --bin-dir DIR     Where trunkline-dataplane is (beside this program).
+  --driver WHICH    What the dataplane runs on: uring (if nothing is said) or glommio, if it was built with it.
   --json FILE       Writes the figures there.
 ";
 
@@ -85,7 +86,7 @@ fn run(options: &Options) -> io::Result<bool> {
     println!("{} descriptors for each process", limits.nofile);
     fs::create_dir_all(&options.dir)?;
     let folder = tempfile::tempdir_in(&options.dir)?;
-    let home = Home::new(folder.path(), &options.bin_dir)?;
+    let home = Home::new(folder.path(), &options.bin_dir, &options.driver)?;
     prepare(&home, "idle", DEVICES)?;
     let plain = measure(options, &home, &Kind { name: "plain WebSocket", tls: None, device: 0 })?;
     let tls = Some(Arc::clone(&home.tls));
@@ -100,6 +101,8 @@ fn run(options: &Options) -> io::Result<bool> {
             "connections": last,
             "bytes_per_idle_ws": plain.slope,
             "bytes_per_idle_wss": wss.slope,
+            "resident_by_connections_ws": plain.resident,
+            "resident_by_connections_wss": wss.resident,
             "bytes_per_idle_ws_by_step": plain.by_step,
             "bytes_per_idle_wss_by_step": wss.by_step,
             "bytes_per_idle_ws_with_pools": plain.with_pools,
@@ -149,6 +152,8 @@ struct Measured {
     slope: f64,
     /// The same between each two steps, as long as none was pinged.
     by_step: Vec<f64>,
+    /// Connections, and resident bytes of the whole dataplane with them.
+    resident: Vec<(usize, u64)>,
     /// Bytes of one with its share of the pools: all of them, over a process that has none.
     with_pools: f64,
     /// The share of a core that a dataplane takes with all of them idle.
@@ -174,7 +179,7 @@ fn measure(options: &Options, home: &Home, kind: &Kind) -> io::Result<Measured> 
         first.1 >> 10
     );
     println!("  connections   resident KiB   bytes for one more   opened in   pings until then");
-    let (mut before, mut by_step) = (first, Vec::new());
+    let (mut before, mut by_step, mut resident) = (first, Vec::new(), vec![first]);
     for step in &options.steps {
         let since = Instant::now();
         crowd.grow(&dataplane, kind.tls.as_ref(), *step)?;
@@ -187,6 +192,7 @@ fn measure(options: &Options, home: &Home, kind: &Kind) -> io::Result<Measured> 
             by_step.push(more);
         }
         before = now;
+        resident.push(now);
     }
     let count = before.0;
     let (cpu, since) = (dataplane.cpu()?, Instant::now());
@@ -205,7 +211,7 @@ fn measure(options: &Options, home: &Home, kind: &Kind) -> io::Result<Measured> 
     drop(crowd);
     dataplane.stop()?;
     let with_pools = bytes.saturating_sub(empty) as f64 / count as f64;
-    Ok(Measured { slope, by_step, with_pools, cpu_share, messages })
+    Ok(Measured { slope, by_step, resident, with_pools, cpu_share, messages })
 }
 
 /// Bytes for one more, between two counts of connections.

@@ -40,8 +40,12 @@ Usage: trunkline-scale [OPTIONS]
   --rounds N        Of trials over all and over a thousand (5).
   --dir DIR         Where data may be put (the system's folder for what is temporary).
   --bin-dir DIR     Where trunkline-dataplane is (beside this program).
+  --driver WHICH    What the dataplane runs on: uring (if nothing is said) or glommio, if it was built with it.
   --json FILE       Writes the figures there.
 ";
+
+/// Memory is measured at these parts of all sessions as well, for its chart.
+const FEWER: [u64; 3] = [100, 10, 2];
 
 fn main() -> ExitCode {
     let options = match Options::parse(std::env::args().skip(1), SECONDS) {
@@ -61,11 +65,29 @@ fn main() -> ExitCode {
     }
 }
 
+/// Resident bytes of dataplanes with fewer sessions and room for all, after the first uplink is through.
+fn fewer(home: &Home, count: u64) -> io::Result<Vec<(u64, u64)>> {
+    let mut found = Vec::new();
+    for sessions in FEWER.map(|part| count / part).into_iter().filter(|sessions| *sessions >= FEW) {
+        let name = format!("fewer-{sessions}");
+        prepare(home, &name, sessions)?;
+        let dataplane = home.start(&name, count)?;
+        dataplane.scrape()?;
+        Traffic::open(&dataplane, &home.tls, sessions)?.first(sessions - 1)?;
+        let bytes = dataplane.resident_bytes()?;
+        dataplane.stop()?;
+        fs::remove_dir_all(home.data_dir(&name))?;
+        println!("resident        {:8} MiB   with {sessions} sessions", bytes >> 20);
+        found.push((sessions, bytes));
+    }
+    Ok(found)
+}
+
 fn run(options: &Options) -> io::Result<bool> {
     let count = options.sessions;
     fs::create_dir_all(&options.dir)?;
     let folder = tempfile::tempdir_in(&options.dir)?;
-    let home = Home::new(folder.path(), &options.bin_dir)?;
+    let home = Home::new(folder.path(), &options.bin_dir, &options.driver)?;
     let empty = {
         let dataplane = home.start("empty", count)?;
         dataplane.scrape()?;
@@ -73,6 +95,7 @@ fn run(options: &Options) -> io::Result<bool> {
         dataplane.stop()?;
         bytes
     };
+    let mut by_sessions = fewer(&home, count)?;
     let prepared = prepare(&home, "full", count)?;
     println!("plan            {:8.2} s until in force, by the control socket", prepared.plan.as_secs_f64());
     println!(
@@ -103,6 +126,7 @@ fn run(options: &Options) -> io::Result<bool> {
         return Err(io::Error::other(format!("{loaded} sessions of {count} are there")));
     }
     let (before, peak) = (dataplane.resident_bytes()?, dataplane.peak_bytes()?);
+    by_sessions.push((count, before));
     println!("sessions        {loaded:8}   one shard, each with its device, over the air");
 
     let (all, few) = trials(options, &dataplane, &mut traffic)?;
@@ -138,6 +162,7 @@ fn run(options: &Options) -> io::Result<bool> {
             "bytes_per_session": each(after),
             "bytes_per_session_at_start": each(before),
             "resident_empty_bytes": empty,
+            "resident_by_sessions": by_sessions,
             "rate_ratio_full_to_thousand_sessions": rate_ratio,
             "cpu_us_per_uplink_full": median(&all.iter().map(|outcome| outcome.cpu_us).collect::<Vec<_>>()),
             "cpu_us_per_uplink_thousand": median(&few.iter().map(|outcome| outcome.cpu_us).collect::<Vec<_>>()),
