@@ -23,6 +23,10 @@ struct Bench {
     on_disk: bool,
     /// The programs take `--json`: where their figures go for machines.
     figures: bool,
+    /// The programs take `--driver`.
+    over_drivers: bool,
+    /// All drivers are measured if none is named, and `--glommio-json` takes how they compare.
+    all_drivers: bool,
 }
 
 const BENCHES: [Bench; 5] = [
@@ -33,6 +37,8 @@ const BENCHES: [Bench; 5] = [
         told: &[],
         on_disk: true,
         figures: false,
+        over_drivers: false,
+        all_drivers: false,
     },
     Bench {
         name: "load",
@@ -41,6 +47,8 @@ const BENCHES: [Bench; 5] = [
         told: &[],
         on_disk: false,
         figures: true,
+        over_drivers: true,
+        all_drivers: true,
     },
     Bench {
         name: "lagging",
@@ -49,6 +57,8 @@ const BENCHES: [Bench; 5] = [
         told: &["--lagging"],
         on_disk: false,
         figures: false,
+        over_drivers: true,
+        all_drivers: false,
     },
     Bench {
         name: "scale",
@@ -57,6 +67,8 @@ const BENCHES: [Bench; 5] = [
         told: &[],
         on_disk: true,
         figures: true,
+        over_drivers: true,
+        all_drivers: false,
     },
     Bench {
         name: "idle",
@@ -65,6 +77,8 @@ const BENCHES: [Bench; 5] = [
         told: &[],
         on_disk: true,
         figures: true,
+        over_drivers: true,
+        all_drivers: false,
     },
 ];
 
@@ -73,9 +87,9 @@ pub(crate) fn knows(name: &str) -> bool {
     BENCHES.iter().any(|bench| bench.name == name)
 }
 
-/// Runs it. `--record` writes what was printed to `bench/records/`; `--only PROGRAM`; `--driver NAME` is passed to the program, and
-/// has the dataplane built with that backend; what follows `--` goes to the program, and so does what is not known here if
-/// there is only one.
+/// Runs it. `--record` writes what was printed to `bench/records/`; `--only PROGRAM`; `--driver NAME` is passed to the program, has
+/// the dataplane built with that backend and, if it is not the usual one, stands in the record's name; what follows `--` goes to
+/// the program, and so does what is not known here if there is only one.
 pub(crate) fn bench(name: &str, arguments: &[String]) -> Result<(), String> {
     let bench = BENCHES.iter().find(|bench| bench.name == name).ok_or_else(|| format!("unknown bench `{name}`"))?;
     let (own, passed) = match arguments.iter().position(|argument| argument == "--") {
@@ -89,7 +103,7 @@ pub(crate) fn bench(name: &str, arguments: &[String]) -> Result<(), String> {
         match argument.as_str() {
             "--record" => record = true,
             "--only" => only = Some(own.next().ok_or("--only needs a program")?.as_str()),
-            "--driver" if bench.packages.contains(&"load") => {
+            "--driver" if bench.over_drivers => {
                 driver = Some(own.next().ok_or("--driver needs a name")?.as_str());
             }
             other if bench.programs.len() == 1 => {
@@ -111,12 +125,13 @@ pub(crate) fn bench(name: &str, arguments: &[String]) -> Result<(), String> {
     for package in bench.packages {
         build.args(["-p", package]);
     }
-    if driver == Some("glommio") {
+    if driver == Some("glommio") || driver.is_none() && bench.all_drivers {
         build.args(["--features", "dataplaned/glommio"]);
     }
     shell::run(&mut build)?;
     let target = shell::target_directory()?;
     let figures = target.join("bench").join(format!("{name}.json"));
+    let compared = target.join("bench").join("glommio.json");
     let mut missed = Vec::new();
     let mut all = String::new();
     for program in programs {
@@ -132,6 +147,10 @@ pub(crate) fn bench(name: &str, arguments: &[String]) -> Result<(), String> {
             // Those of an earlier run are not to be taken for this one's.
             let _absent = std::fs::remove_file(&figures);
             command.arg("--json").arg(&figures);
+            if bench.all_drivers {
+                let _absent = std::fs::remove_file(&compared);
+                command.arg("--glommio-json").arg(&compared);
+            }
         }
         command.args(&passed);
         eprintln!("{}", shell::spoken(&command));
@@ -146,13 +165,21 @@ pub(crate) fn bench(name: &str, arguments: &[String]) -> Result<(), String> {
     }
     if record {
         let typed = [&["cargo xtask bench".to_owned(), name.to_owned()], arguments].concat().join(" ");
-        let path = records::write(name, &typed, &all)?;
+        // The usual backend has the bench's name; what all are in has no other.
+        let of = match driver {
+            Some(driver) if driver != "uring" => format!("{name}-{driver}"),
+            _ => name.to_owned(),
+        };
+        let path = records::write(&of, &typed, &all)?;
         println!("written to {}", path.display());
+        let mut copies = vec![(figures, path.with_extension("json"))];
+        if bench.all_drivers && driver.is_none() {
+            copies.push((compared, path.with_file_name("glommio.json")));
+        }
         // A run in which nothing held has none.
-        if bench.figures && figures.exists() {
-            let beside = path.with_extension("json");
-            std::fs::copy(&figures, &beside).map_err(|error| format!("{}: {error}", figures.display()))?;
-            println!("and to {}", beside.display());
+        for (from, to) in copies.iter().filter(|(from, _)| bench.figures && from.exists()) {
+            std::fs::copy(from, to).map_err(|error| format!("{}: {error}", from.display()))?;
+            println!("and to {}", to.display());
         }
     }
     if missed.is_empty() { Ok(()) } else { Err(format!("missed or failed: {}", missed.join(", "))) }

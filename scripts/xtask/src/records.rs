@@ -13,7 +13,9 @@ pub(crate) fn write(name: &str, command: &str, printed: &str) -> Result<PathBuf,
     };
     let lscpu = first_line("lscpu", &[])?;
     let date = first_line("date", &["-u", "+%Y-%m-%d"])?;
-    let changed = !shell::output(&mut shell::command("git", &["status", "--porcelain"]))?.trim().is_empty();
+    // What a run before this one has recorded is no change to what is measured.
+    let asked = ["status", "--porcelain", "--", ".", ":!bench/records"];
+    let changed = !shell::output(&mut shell::command("git", &asked))?.trim().is_empty();
     let commit = first_line("git", &["rev-parse", "HEAD"])?;
     let directory = shell::root().join("bench/records").join(format!("{date}-{}", machine(&lscpu)));
     let failed = |error: std::io::Error| format!("{}: {error}", directory.display());

@@ -41,7 +41,10 @@ pub(crate) fn print() -> Result<(), String> {
 }
 
 /// The folder of the newest record: their names begin with the date.
-fn newest(records: &Path) -> Result<PathBuf, String> {
+///
+/// # Errors
+/// If there is none.
+pub(crate) fn newest(records: &Path) -> Result<PathBuf, String> {
     let entries = fs::read_dir(records).map_err(|error| format!("{}: {error}", records.display()))?;
     let folders = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).filter(|path| path.is_dir());
     folders.max().ok_or_else(|| format!("{}: no record", records.display()))
@@ -52,8 +55,7 @@ fn summary(record: &Path) -> Result<Value, String> {
     let name = record.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     all.insert("machine".into(), name.get(11..).unwrap_or_default().into());
     for (field, file, way) in FIELDS {
-        let path = record.join(format!("{file}.json"));
-        let value = if path.exists() { read(&path)? } else { Value::Null };
+        let value = read_if_there(record, file)?;
         let found = way.iter().fold(&value, |value, step| &value[*step]);
         all.insert(field.into(), found.clone());
     }
@@ -70,6 +72,15 @@ fn commit(record: &Path) -> Result<Option<String>, String> {
     let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     let line = text.lines().find_map(|line| line.strip_prefix("commit   "));
     Ok(line.and_then(|line| line.split_whitespace().next()).map(str::to_owned))
+}
+
+/// What a record's file of this name has for machines; null if there is none.
+///
+/// # Errors
+/// If it is there and cannot be read.
+pub(crate) fn read_if_there(record: &Path, name: &str) -> Result<Value, String> {
+    let path = record.join(format!("{name}.json"));
+    if path.exists() { read(&path) } else { Ok(Value::Null) }
 }
 
 fn read(path: &Path) -> Result<Value, String> {

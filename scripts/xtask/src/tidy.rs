@@ -2,7 +2,7 @@
 //!
 //! Each rule is a function from a file's path and text to findings; owns the thresholds. Never changes a file.
 
-use crate::{arrows, shell, words};
+use crate::{arrows, shell, table, words};
 
 /// A file that no longer fits in the head.
 const LINE_COUNT_MAX: usize = 1000;
@@ -34,6 +34,7 @@ pub(crate) fn tidy() -> Result<(), String> {
     let origins = std::fs::read_to_string(shell::root().join("tests/vectors/README.md")).unwrap_or_default();
     findings.extend(files.iter().filter_map(|file| origin(file, &origins)));
     findings.extend(files.iter().filter_map(|file| reader(file, &vectors_named)));
+    findings.extend(table::finding());
     if findings.is_empty() { Ok(()) } else { Err(findings.join("\n")) }
 }
 
