@@ -5,7 +5,7 @@
 //! it would begin to.
 
 use base::{Monotonic, UnixMicros};
-use driver::{Access, Busy, Completion, Connection, Driver, File, Lease, Limits, Socket};
+use driver::{Access, Busy, Completion, Connection, Detached, Driver, File, Lease, Limits, Socket};
 use sim::Machine;
 use std::hint::black_box;
 use std::net::SocketAddr;
@@ -106,6 +106,14 @@ impl Driver for Outside {
 
     fn close(&mut self, connection: Connection, abort: bool) {
         self.tell(|machine| machine.close(connection, abort));
+    }
+
+    fn detach(&mut self, connection: Connection) {
+        self.tell(|machine| machine.detach(connection));
+    }
+
+    fn adopt(&mut self, socket: Detached) -> Result<Connection, Detached> {
+        self.tell(|machine| machine.adopt(socket))
     }
 
     fn open(&mut self, name: &str, access: Access) -> Result<File, Busy> {

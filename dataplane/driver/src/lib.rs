@@ -14,12 +14,19 @@
 //!       driver.file_buffer() / write / read
 //!   }
 //!
+//!   connection:  Accepted, or adopt -> Received, several -> Ended, at most once
+//!                at any time   send -> Sent, one at a time
+//!                then   close -> Closed,   or   detach -> Received, Ended -> Detached -> adopt of another shard's driver
+//!
 //!   file:  open -> Opened -> write -> Written, one at a time; read -> Read, several -> close_file -> FileClosed
 //! ```
 //!
 //! Leases are affine: each one that is handed out comes back by exactly one of `release`, `send` and `write`.
 
+mod detached;
 pub mod steering;
+
+pub use detached::{Detached, Handle};
 
 use base::{Monotonic, UnixMicros};
 use std::net::SocketAddr;
@@ -120,7 +127,7 @@ pub enum Completion {
     Accepted {
         /// Where.
         listener: Listener,
-        /// Its handle until [`Completion::Closed`].
+        /// Its handle until [`Completion::Closed`] or [`Completion::Detached`].
         connection: Connection,
         /// Its other end.
         peer: SocketAddr,
@@ -160,6 +167,13 @@ pub enum Completion {
     Closed {
         /// Which connection.
         connection: Connection,
+    },
+    /// After [`Driver::detach`]: this driver has nothing of it any more, and its index may come back with a new generation.
+    Detached {
+        /// Which connection.
+        connection: Connection,
+        /// The connection itself, for [`Driver::adopt`].
+        socket: Detached,
     },
     /// What [`Driver::open`] came to. After an error the place is free again.
     Opened {
@@ -285,6 +299,29 @@ pub trait Driver {
     /// From here on nothing but `Closed` is told of the connection, and its handle is good until then. A peer that does
     /// not read holds up a close; a second call, with `abort`, ends it.
     fn close(&mut self, connection: Connection, abort: bool);
+
+    /// Gives a connection away: stops receiving, and [`Completion::Detached`] follows, its last word.
+    ///
+    /// Every byte is told once and in order: what is received before the stop here, before `Detached`; the rest by whoever
+    /// adopts the socket. An end of the receiving side that is met before the stop is told here too ([`Completion::Ended`],
+    /// then `Detached` all the same), and is told again by whoever adopts the socket, as its reason and after all bytes:
+    /// so the giver may pass over it.
+    ///
+    /// Until `Detached` is reaped the handle is good: pausing and resuming change nothing, and a [`Driver::close`] takes the
+    /// place of it, so that `Closed` follows and no `Detached`.
+    ///
+    /// # Panics
+    /// If a send is in flight, if it is being closed or was given away before: our own mistake, and so is a send from here on.
+    fn detach(&mut self, connection: Connection);
+
+    /// Takes in a connection that another driver of the same backend gave away. It receives at once, paused or not before.
+    ///
+    /// # Errors
+    /// When every place of the table is taken, with the socket: it is closed when it is dropped.
+    ///
+    /// # Panics
+    /// If it is of another backend: our own mistake.
+    fn adopt(&mut self, socket: Detached) -> Result<Connection, Detached>;
 
     /// Opens a file below the backend's directory: `name` is relative to it and may name folders. [`Completion::Opened`]
     /// follows; before it the file may not be used.

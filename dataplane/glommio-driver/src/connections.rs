@@ -7,6 +7,7 @@
 //! ```text
 //!   close:  what is being sent is done -> FIN -> discard until the peer's FIN, or LINGER -> close -> Closed
 //!   abort:  what is being sent is dropped -> reset -> Closed
+//!   detach: what was received is told -> the descriptor once more, glommio's dropped -> Detached
 //! ```
 //! The peer's FIN is awaited because closing with bytes unread resets the connection, and a reset overtakes what the peer has
 //! not read yet. Before a descriptor is closed both directions are shut, so that glommio's polls end at once: they would
@@ -14,7 +15,7 @@
 
 use crate::hub::{RETRY, STREAK, Shared, errno};
 use crate::table::{Flags, Sending};
-use driver::{Completion, Connection, End, Listener};
+use driver::{Completion, Connection, Detached, End, Handle, Listener};
 use futures_lite::future::yield_now;
 use futures_lite::io::{AsyncRead, AsyncWrite};
 use glommio::net::{TcpListener, TcpStream};
@@ -82,10 +83,36 @@ pub(crate) async fn accept(hub: Shared, listener: Listener, socket: TcpListener)
     }
 }
 
-/// Serves one connection to its end.
+/// Begins to serve those that were adopted. Inside the executor.
+pub(crate) fn begin(hub: &Shared) {
+    loop {
+        let adopted = hub.borrow_mut().adopted.pop_front();
+        let Some((connection, fd)) = adopted else { return };
+        glommio::spawn_local(serve(Shared::clone(hub), connection, uring::adopt(fd))).detach();
+    }
+}
+
+/// Serves one connection to its end, or until it is given away.
 async fn serve(hub: Shared, connection: Connection, stream: TcpStream) {
     let mut link = Link { hub, connection, stream };
-    poll_fn(|context| link.advance(context)).await;
+    loop {
+        let way = poll_fn(|context| link.advance(context)).await;
+        if way == Way::Closed {
+            break;
+        }
+        // glommio gives no descriptor back, so it is given another of the same socket.
+        if let Ok(socket) = SockRef::from(&link.stream).try_clone() {
+            let Link { hub, stream, .. } = link;
+            drop(stream);
+            let mut hub = hub.borrow_mut();
+            let place = hub.table.at(connection.index);
+            place.waker = None;
+            let socket = Detached::new(Handle::Kernel(std::net::TcpStream::from(socket).into()), place.ended);
+            hub.tell(Completion::Detached { connection, socket });
+            return;
+        }
+        Timer::new(RETRY).await;
+    }
     let Link { hub, connection, stream } = link;
     // It fails only if the connection is gone already.
     let _ = SockRef::from(&stream).shutdown(Shutdown::Both);
@@ -95,6 +122,13 @@ async fn serve(hub: Shared, connection: Connection, stream: TcpStream) {
     hub.tell(Completion::Closed { connection });
 }
 
+/// How a connection leaves its task.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Way {
+    Closed,
+    Detached,
+}
+
 struct Link {
     hub: Shared,
     connection: Connection,
@@ -102,8 +136,8 @@ struct Link {
 }
 
 impl Link {
-    /// Does whatever can be done; ready when the connection may be closed.
-    fn advance(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    /// Does whatever can be done; ready when the connection may be closed, or given away.
+    fn advance(&mut self, context: &mut Context<'_>) -> Poll<Way> {
         let index = self.connection.index;
         {
             let mut hub = self.hub.borrow_mut();
@@ -114,17 +148,20 @@ impl Link {
         }
         if self.flags().has(Flags::ABORT | Flags::LEFT) {
             self.give_up();
-            return Poll::Ready(());
+            return Poll::Ready(Way::Closed);
         }
         self.send(context);
         if self.finish() {
-            return Poll::Ready(());
+            return Poll::Ready(Way::Closed);
         }
         for _ in 0..STREAK {
             let flags = self.flags();
+            if flags.has(Flags::DETACHING) && !flags.has(Flags::CLOSING) {
+                return Poll::Ready(Way::Detached);
+            }
             let unwanted = if flags.has(Flags::CLOSING) { Flags::LINGERED } else { Flags::PAUSED | Flags::STARVED };
             if flags.has(Flags::ENDED | unwanted) {
-                return if self.finish() { Poll::Ready(()) } else { Poll::Pending };
+                return if self.finish() { Poll::Ready(Way::Closed) } else { Poll::Pending };
             }
             if self.receive(context).is_pending() {
                 return Poll::Pending;
@@ -225,7 +262,8 @@ impl Link {
         let place = hub.table.at(connection.index);
         let closing = place.flags.has(Flags::CLOSING);
         let end = match outcome {
-            Ok(0) => End::Finished,
+            // A failure is told by the kernel once. Whoever adopts the socket finds only the end behind it.
+            Ok(0) => place.ended.unwrap_or(End::Finished),
             Ok(count) => {
                 if closing {
                     hub.give_streams(buffer);
@@ -242,6 +280,7 @@ impl Link {
             Err(error) => End::Failed(error.raw_os_error().unwrap_or(libc::EIO)),
         };
         place.flags.set(Flags::ENDED);
+        place.ended = Some(end);
         hub.give_streams(buffer);
         if !closing {
             hub.tell(Completion::Ended { connection, end });

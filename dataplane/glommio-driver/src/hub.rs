@@ -6,11 +6,12 @@ use crate::buffers::{Buffer, Kind, Pool};
 use crate::files::Files;
 use crate::table::{Flags, Table};
 use base::Monotonic;
-use driver::{Completion, Connection};
+use driver::{Completion, Connection, Handle};
 use glommio::GlommioError;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -39,6 +40,8 @@ pub(crate) struct Hub {
     pub(crate) file_buffers: Pool,
     pub(crate) table: Table,
     pub(crate) files: Files,
+    /// Connections that have a place and no task yet.
+    pub(crate) adopted: VecDeque<(Connection, OwnedFd)>,
     /// Connections whose tasks are to be woken; each at most once.
     pub(crate) dirty: Vec<u32>,
     /// Connections that found no buffer; each at most once.
@@ -65,6 +68,7 @@ impl Hub {
             file_buffers: Pool::new(Kind::Files, files.buffer_count(), sizing.file_buffer_bytes),
             table: Table::new(sizing.connection_count),
             files,
+            adopted: VecDeque::new(),
             dirty: Vec::new(),
             starved: VecDeque::new(),
             thirsty: VecDeque::new(),
@@ -100,6 +104,32 @@ impl Hub {
 
     pub(crate) fn next(&mut self) -> Option<(Completion, Option<Buffer>)> {
         self.events.pop_front()
+    }
+
+    /// An event at the moment at which it is told: a last word frees its place. None if it was of a connection given away that
+    /// is closed after all.
+    pub(crate) fn settle(&mut self, completion: Completion) -> Option<Completion> {
+        match completion {
+            Completion::Closed { connection } => self.table.free(connection.index),
+            Completion::Detached { connection, socket }
+                if self.table.at(connection.index).flags.has(Flags::CLOSING) =>
+            {
+                self.take_in(connection, socket.into_parts().0);
+                return None;
+            }
+            Completion::Detached { connection, .. } => {
+                self.table.vacate(connection.index);
+                self.table.free(connection.index);
+            }
+            _ => {}
+        }
+        Some(completion)
+    }
+
+    /// A connection has a place, and gets a task at the next turn.
+    pub(crate) fn take_in(&mut self, connection: Connection, handle: Handle) {
+        let Handle::Kernel(fd) = handle else { panic!("a socket of the kernel's") };
+        self.adopted.push_back((connection, fd));
     }
 
     /// Whether the turn has nothing to wait for.

@@ -4,7 +4,7 @@
 //! waits in the hub until the next turn.
 
 use crate::buffers::{Kind, Lent};
-use crate::connections::accept;
+use crate::connections::{self, accept};
 use crate::datagrams::{Outbox, ROOM, SWEEP, Slot, receive};
 use crate::files::{self, Files};
 use crate::hub::{Hub, Shared};
@@ -12,7 +12,7 @@ use crate::memory::Memory;
 use crate::table::{Flags, Sending};
 use base::{Monotonic, UnixMicros};
 use driver::steering::SLOT_COUNT;
-use driver::{Access, Busy, Completion, Connection, Driver, File, Lease, Limits, Socket};
+use driver::{Access, Busy, Completion, Connection, Detached, Driver, File, Lease, Limits, Socket};
 use futures_lite::future::yield_now;
 use glommio::io::BufferedFile;
 use glommio::net::TcpListener;
@@ -142,6 +142,7 @@ impl Glommio {
         let hub = Rc::clone(&self.hub);
         self.executor.run(async move {
             hub.borrow_mut().wake_marked();
+            connections::begin(&hub);
             files::begin(&hub);
             match span {
                 None => yield_now().await,
@@ -232,11 +233,16 @@ impl Driver for Glommio {
         if self.held {
             return None;
         }
-        let (completion, buffer) = self.hub.borrow_mut().next()?;
-        if let Some(buffer) = buffer {
-            self.lent.put(buffer);
+        loop {
+            let mut hub = self.hub.borrow_mut();
+            let (completion, buffer) = hub.next()?;
+            if let Some(buffer) = buffer {
+                self.lent.put(buffer);
+            }
+            if let Some(told) = hub.settle(completion) {
+                return Some(told);
+            }
         }
-        Some(completion)
     }
 
     fn bytes(&mut self, lease: &Lease) -> &mut [u8] {
@@ -272,6 +278,7 @@ impl Driver for Glommio {
             hub.output.give(buffer);
             return;
         }
+        assert!(!place.flags.has(Flags::DETACHING), "nothing is sent on what is given away");
         assert!(place.sending.is_none(), "one send is in flight per connection");
         place.sending = Some(Sending { buffer, done: 0, len: count });
         hub.mark(connection.index);
@@ -293,6 +300,25 @@ impl Driver for Glommio {
 
     fn close(&mut self, connection: Connection, abort: bool) {
         self.change(connection, |flags| flags.set(if abort { Flags::CLOSING | Flags::ABORT } else { Flags::CLOSING }));
+    }
+
+    fn detach(&mut self, connection: Connection) {
+        let mut hub = self.hub.borrow_mut();
+        let place = hub.table.holder(connection.index, connection.generation).expect("the connection is open");
+        assert!(place.sending.is_none(), "no send is in flight on what is given away");
+        assert!(!place.flags.has(Flags::CLOSING | Flags::DETACHING), "a connection leaves once");
+        place.flags.set(Flags::DETACHING);
+        hub.mark(connection.index);
+    }
+
+    fn adopt(&mut self, socket: Detached) -> Result<Connection, Detached> {
+        let mut hub = self.hub.borrow_mut();
+        let Some((index, generation)) = hub.table.occupy() else { return Err(socket) };
+        let (handle, ended) = socket.into_parts();
+        hub.table.at(index).ended = ended;
+        let connection = Connection { index, generation };
+        hub.take_in(connection, handle);
+        Ok(connection)
     }
 
     fn open(&mut self, name: &str, access: Access) -> Result<File, Busy> {
@@ -360,6 +386,12 @@ impl Drop for Glommio {
             }
             {
                 let mut hub = hub.borrow_mut();
+                // Those that were given away have no task any more; they close with the word of it.
+                while let Some((completion, _)) = hub.next() {
+                    if let Completion::Detached { connection, .. } = completion {
+                        hub.table.vacate(connection.index);
+                    }
+                }
                 let open: Vec<u32> = hub.table.open().collect();
                 for index in open {
                     hub.table.at(index).flags.set(Flags::LEFT);
@@ -368,6 +400,7 @@ impl Drop for Glommio {
                 hub.files.end();
                 hub.wake_marked();
             }
+            connections::begin(&hub);
             files::begin(&hub);
             let start = Instant::now();
             let is_over = || {

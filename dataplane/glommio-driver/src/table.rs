@@ -3,6 +3,7 @@
 //! A place is made when it is first needed, and kept; the one freed last is held next.
 
 use crate::buffers::Buffer;
+use driver::End;
 use std::task::Waker;
 
 /// What holds of a connection, a bit each.
@@ -30,6 +31,8 @@ impl Flags {
     pub(crate) const LINGERED: u16 = 1 << 8;
     /// The shard ends: without waiting for anything, in order.
     pub(crate) const LEFT: u16 = 1 << 9;
+    /// The owner gives it away.
+    pub(crate) const DETACHING: u16 = 1 << 10;
 
     pub(crate) const fn has(self, bits: u16) -> bool {
         self.0 & bits != 0
@@ -60,6 +63,8 @@ pub(crate) struct Place {
     pub(crate) generation: u32,
     pub(crate) flags: Flags,
     pub(crate) sending: Option<Sending>,
+    /// Why receiving ended, here or where it was before.
+    pub(crate) ended: Option<End>,
     /// Its task.
     pub(crate) waker: Option<Waker>,
 }
@@ -92,7 +97,7 @@ impl Table {
         Some((index, generation))
     }
 
-    /// The holder is gone.
+    /// The holder is gone. Its place is free once its last word is reaped.
     pub(crate) fn vacate(&mut self, index: u32) {
         let place = self.at(index);
         assert!(
@@ -100,6 +105,11 @@ impl Table {
             "a place is vacated once, and with empty hands"
         );
         (place.flags, place.waker) = (Flags::default(), None);
+    }
+
+    /// May be held again.
+    pub(crate) fn free(&mut self, index: u32) {
+        debug_assert!(!self.at(index).flags.has(Flags::OPEN), "a free place has no holder");
         self.free.push(index);
     }
 

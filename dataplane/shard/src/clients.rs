@@ -189,6 +189,7 @@ impl Clients {
                     self.closed(index, context.counters);
                 }
             }
+            Completion::Detached { .. } => unreachable!("no client is given away"),
             Completion::Datagram { .. } | Completion::SendToFailed { .. } | Completion::Overrun { .. } => {
                 unreachable!("the shard takes datagrams itself")
             }

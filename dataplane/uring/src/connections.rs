@@ -1,4 +1,4 @@
-//! TCP connections at work: accept, receive, send, and an end that leaves nothing in the kernel.
+//! TCP connections at work: accept, adopt, receive, send, and an end that leaves nothing in the kernel.
 //!
 //! Each connection is advanced by one function that looks at what holds and asks for what should. It may be called at
 //! any time and any number of times. What it could not ask for, for want of room, it asks for at the next turn.
@@ -6,14 +6,15 @@
 //! ```text
 //!   close:  send in flight done -> FIN -> discard until the peer's FIN, or LINGER -> receive ended -> close -> Closed
 //!   abort:  recall the send, end the receive -> both completions -> reset -> Closed
+//!   detach: end the receive -> its last completion -> Detached, with the descriptor
 //! ```
 //! The peer's FIN is awaited because closing with bytes unread resets the connection, and a reset overtakes what the
 //! peer has not read yet (RFC 9112 §9.6 tells the same of HTTP).
 
 use crate::reactor::{Pool, RETRY, STREAM_GROUP, Uring};
-use crate::table::Flags;
+use crate::table::{Flags, Place};
 use crate::tag::{self, Operation};
-use driver::{Completion, Connection, End};
+use driver::{Completion, Connection, Detached, End, Handle};
 use io_uring::types::{CancelBuilder, Fd};
 use io_uring::{cqueue, opcode, squeue};
 use std::mem::ManuallyDrop;
@@ -79,7 +80,7 @@ impl Uring {
     /// Asks for whatever should be in the kernel and is not; false if the queue has no room.
     pub(crate) fn advance(&mut self, index: u32) -> bool {
         let place = self.table.at(index);
-        if !place.flags.has(Flags::OPEN) {
+        if !place.flags.has(Flags::OPEN) || place.flags.has(Flags::GONE) {
             return true;
         }
         let generation = place.generation;
@@ -115,7 +116,7 @@ impl Uring {
                 place.flags.set(Flags::LINGERED);
             }
         }
-        let unwanted = if closing { Flags::ABORT | Flags::LINGERED } else { Flags::PAUSED };
+        let unwanted = if closing { Flags::ABORT | Flags::LINGERED } else { Flags::PAUSED | Flags::DETACHING };
         let wanted = !place.flags.has(Flags::ENDED | unwanted);
         if place.flags.has(Flags::ARMED) {
             if !wanted && !place.flags.has(Flags::DISARMING) {
@@ -134,6 +135,8 @@ impl Uring {
         let busy = place.flags.has(Flags::QUEUED | Flags::FLYING | Flags::ARMED);
         if closing && !busy && place.flags.has(Flags::ABORT | Flags::LINGERED | Flags::ENDED) {
             self.finish(index);
+        } else if place.flags.has(Flags::DETACHING) && !closing && !busy {
+            self.leave(index);
         }
         true
     }
@@ -166,7 +169,10 @@ impl Uring {
             }
             0 => {
                 place.flags.set(Flags::ENDED);
-                completion = Some(Completion::Ended { connection, end: End::Finished });
+                // A failure is told by the kernel once. Whoever adopts the socket finds only the end behind it.
+                let failure = place.flags.failure();
+                let end = if failure == 0 { End::Finished } else { End::Failed(failure) };
+                completion = Some(Completion::Ended { connection, end });
                 self.give_back(buffer);
             }
             _ => {
@@ -176,6 +182,7 @@ impl Uring {
                     libc::ECANCELED | libc::EINTR | libc::EAGAIN => {}
                     errno => {
                         place.flags.set(Flags::ENDED);
+                        place.flags.fail(errno);
                         completion = Some(Completion::Ended { connection, end: End::Failed(errno) });
                     }
                 }
@@ -272,15 +279,63 @@ impl Uring {
     /// The kernel holds nothing of it any more but the descriptor.
     fn finish(&mut self, index: u32) {
         let place = self.table.at(index);
-        let connection = Connection { index, generation: place.generation };
         if place.flags.has(Flags::ABORT) {
             reset_on_close(place.fd);
         }
-        // SAFETY: the place owns its descriptor, no request uses it (neither ARMED nor FLYING), and it is vacated next.
-        drop(unsafe { OwnedFd::from_raw_fd(place.fd) });
-        self.table.vacate(index);
-        self.closed.push_back(connection);
+        drop(take_fd(place));
+        self.leave(index);
     }
+
+    /// Nothing is asked for any more; what is left is to tell it.
+    fn leave(&mut self, index: u32) {
+        let place = self.table.at(index);
+        place.flags.set(Flags::GONE);
+        self.gone.push_back(Connection { index, generation: place.generation });
+    }
+
+    /// The last completion of a connection, whose place is free from here on; none if it is not at its end after all.
+    pub(crate) fn last_word(&mut self, connection: Connection) -> Option<Completion> {
+        let place = self.table.holder(connection.index, connection.generation)?;
+        if !place.flags.has(Flags::GONE) {
+            return None;
+        }
+        let last = if place.flags.has(Flags::CLOSING) {
+            Completion::Closed { connection }
+        } else {
+            let ended = match place.flags.failure() {
+                0 => place.flags.has(Flags::ENDED).then_some(End::Finished),
+                errno => Some(End::Failed(errno)),
+            };
+            Completion::Detached { connection, socket: Detached::new(Handle::Kernel(take_fd(place)), ended) }
+        };
+        self.table.vacate(connection.index);
+        Some(last)
+    }
+
+    pub(crate) fn take_in(&mut self, socket: Detached) -> Result<Connection, Detached> {
+        let (handle, ended) = socket.into_parts();
+        let Handle::Kernel(fd) = handle else { panic!("a socket of the kernel's") };
+        let Some(index) = self.table.occupy(fd.as_raw_fd()) else {
+            return Err(Detached::new(Handle::Kernel(fd), ended));
+        };
+        // The place owns the descriptor from here on.
+        let _ = ManuallyDrop::new(fd);
+        let place = self.table.at(index);
+        if let Some(End::Failed(errno)) = ended {
+            place.flags.fail(errno);
+        }
+        let generation = place.generation;
+        self.mark(index);
+        Ok(Connection { index, generation })
+    }
+}
+
+/// The descriptor, out of its place.
+fn take_fd(place: &mut Place) -> OwnedFd {
+    let fd = std::mem::replace(&mut place.fd, -1);
+    assert!(fd >= 0 && !place.flags.has(Flags::FLYING | Flags::ARMED), "no request uses it, and it is taken once");
+    // SAFETY: the place owned it, open, and has just forgotten it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
 fn cancel(target: u64, user_data: u64) -> squeue::Entry {

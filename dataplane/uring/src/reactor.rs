@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!   turn:  deadlines -> re-arm what ended -> dirty connections -> dirty files -> announce sleep -> enter -> clocks
-//!   reap:  ready -> closed -> completion queue, one by one
+//!   reap:  ready -> gone -> completion queue, one by one
 //! ```
 
 use crate::buffers::{Provided, Stock};
@@ -21,7 +21,7 @@ use crate::wake::{Door, Waker};
 use crate::{clock, datagrams};
 use base::{Monotonic, UnixMicros};
 use driver::steering::SLOT_COUNT;
-use driver::{Access, Busy, Completion, Connection, Driver, File, Lease, Limits, Listener, Socket};
+use driver::{Access, Busy, Completion, Connection, Detached, Driver, File, Lease, Limits, Listener, Socket};
 use io_uring::types::{Fd, Timespec};
 use io_uring::{IoUring, opcode, squeue};
 use std::collections::VecDeque;
@@ -75,8 +75,8 @@ pub struct Uring {
     pub(crate) starved: VecDeque<u32>,
     /// When the peers of connections we closed have had their time, oldest first.
     pub(crate) lingering: VecDeque<(Monotonic, Connection)>,
-    /// Ends not told yet.
-    pub(crate) closed: VecDeque<Connection>,
+    /// Last words not told yet; passed over if it was closed after all. Only then is a place free.
+    pub(crate) gone: VecDeque<Connection>,
     /// The second half of a completion that told two things.
     pub(crate) ready: Option<Completion>,
     listening: bool,
@@ -202,7 +202,7 @@ impl Uring {
             dirty: VecDeque::with_capacity(connections),
             starved: VecDeque::with_capacity(connections),
             lingering: VecDeque::with_capacity(connections.min(LINGERING_MAX)),
-            closed: VecDeque::with_capacity(connections),
+            gone: VecDeque::with_capacity(connections),
             ready: None,
             listening: false,
             door: config.door,
@@ -396,7 +396,7 @@ impl Driver for Uring {
         // Without a read of its eventfd in the kernel a sleeper could not be woken.
         let idle = self.listening
             && self.ready.is_none()
-            && self.closed.is_empty()
+            && self.gone.is_empty()
             && self.dirty.is_empty()
             && self.files.dirty.is_empty();
         if idle && !span.is_zero() && self.ring.inner.completion().is_empty() && self.door.may_sleep(quiet) {
@@ -416,8 +416,10 @@ impl Driver for Uring {
             return Some(completion);
         }
         loop {
-            if let Some(connection) = self.closed.pop_front() {
-                return Some(Completion::Closed { connection });
+            while let Some(connection) = self.gone.pop_front() {
+                if let Some(last) = self.last_word(connection) {
+                    return Some(last);
+                }
             }
             let entry = self.ring.inner.completion().next()?;
             let completion = self.translate(entry.result(), entry.flags(), entry.user_data());
@@ -467,6 +469,7 @@ impl Driver for Uring {
             self.output.sent(output);
             return;
         }
+        assert!(!place.flags.has(Flags::DETACHING), "nothing is sent on what is given away");
         assert!(!place.flags.has(Flags::QUEUED | Flags::FLYING), "one send is in flight per connection");
         (place.output, place.done, place.len) = (output, 0, count as u32);
         place.flags.set(Flags::QUEUED);
@@ -496,8 +499,24 @@ impl Driver for Uring {
 
     fn close(&mut self, connection: Connection, abort: bool) {
         let place = self.table.holder(connection.index, connection.generation).expect("the connection is open");
+        if !place.flags.has(Flags::CLOSING) {
+            // It was to be given away, and nobody has heard of it: it is not.
+            place.flags.clear(Flags::GONE);
+        }
         place.flags.set(if abort { Flags::CLOSING | Flags::ABORT } else { Flags::CLOSING });
         self.mark(connection.index);
+    }
+
+    fn detach(&mut self, connection: Connection) {
+        let place = self.table.holder(connection.index, connection.generation).expect("the connection is open");
+        assert!(!place.flags.has(Flags::QUEUED | Flags::FLYING), "no send is in flight on what is given away");
+        assert!(!place.flags.has(Flags::CLOSING | Flags::DETACHING), "a connection leaves once");
+        place.flags.set(Flags::DETACHING);
+        self.mark(connection.index);
+    }
+
+    fn adopt(&mut self, socket: Detached) -> Result<Connection, Detached> {
+        self.take_in(socket)
     }
 
     fn open(&mut self, name: &str, access: Access) -> Result<File, Busy> {

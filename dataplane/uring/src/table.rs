@@ -6,50 +6,67 @@ use std::os::fd::RawFd;
 
 /// What holds of a connection, a bit each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Flags(u16);
+pub(crate) struct Flags(u32);
 
 impl Flags {
     /// The place has a holder.
-    pub(crate) const OPEN: u16 = 1;
+    pub(crate) const OPEN: u32 = 1;
     /// It is in the list of those to look at; outlives the holder.
-    pub(crate) const DIRTY: u16 = 1 << 1;
+    pub(crate) const DIRTY: u32 = 1 << 1;
     /// It is in the list of those without a buffer; outlives the holder.
-    pub(crate) const LISTED: u16 = 1 << 2;
+    pub(crate) const LISTED: u32 = 1 << 2;
     /// A multishot receive is in the kernel: its last completion is to come.
-    pub(crate) const ARMED: u16 = 1 << 3;
+    pub(crate) const ARMED: u32 = 1 << 3;
     /// That receive was asked to end.
-    pub(crate) const DISARMING: u16 = 1 << 4;
+    pub(crate) const DISARMING: u32 = 1 << 4;
     /// The receive ended for want of buffers.
-    pub(crate) const STARVED: u16 = 1 << 5;
+    pub(crate) const STARVED: u32 = 1 << 5;
     /// The owner wants no bytes now.
-    pub(crate) const PAUSED: u16 = 1 << 6;
+    pub(crate) const PAUSED: u32 = 1 << 6;
     /// Nothing more will be received.
-    pub(crate) const ENDED: u16 = 1 << 7;
+    pub(crate) const ENDED: u32 = 1 << 7;
     /// Bytes wait to be given to the kernel.
-    pub(crate) const QUEUED: u16 = 1 << 8;
+    pub(crate) const QUEUED: u32 = 1 << 8;
     /// A send is in the kernel.
-    pub(crate) const FLYING: u16 = 1 << 9;
+    pub(crate) const FLYING: u32 = 1 << 9;
     /// That send was asked to end.
-    pub(crate) const RECALLED: u16 = 1 << 10;
+    pub(crate) const RECALLED: u32 = 1 << 10;
     /// The owner closed it; it hears only of the end.
-    pub(crate) const CLOSING: u16 = 1 << 11;
+    pub(crate) const CLOSING: u32 = 1 << 11;
     /// Without waiting for anything, by reset.
-    pub(crate) const ABORT: u16 = 1 << 12;
+    pub(crate) const ABORT: u32 = 1 << 12;
     /// Our FIN is out; what the peer still sends is discarded.
-    pub(crate) const LINGERING: u16 = 1 << 13;
+    pub(crate) const LINGERING: u32 = 1 << 13;
     /// The peer had its time.
-    pub(crate) const LINGERED: u16 = 1 << 14;
+    pub(crate) const LINGERED: u32 = 1 << 14;
+    /// The owner gives it away.
+    pub(crate) const DETACHING: u32 = 1 << 15;
+    /// The kernel holds nothing of it any more; its last word waits to be told.
+    pub(crate) const GONE: u32 = 1 << 16;
+    /// Above it stands the errno with which receiving failed, here or where it was before; 0 if it did not.
+    const FAILURE_SHIFT: u32 = 17;
 
-    pub(crate) const fn has(self, bits: u16) -> bool {
+    pub(crate) const fn has(self, bits: u32) -> bool {
         self.0 & bits != 0
     }
 
-    pub(crate) const fn set(&mut self, bits: u16) {
+    pub(crate) const fn set(&mut self, bits: u32) {
         self.0 |= bits;
     }
 
-    pub(crate) const fn clear(&mut self, bits: u16) {
+    pub(crate) const fn clear(&mut self, bits: u32) {
         self.0 &= !bits;
+    }
+
+    /// With which errno receiving failed; 0 if it did not.
+    pub(crate) const fn failure(self) -> i32 {
+        (self.0 >> Self::FAILURE_SHIFT) as i32
+    }
+
+    /// Receiving failed.
+    pub(crate) const fn fail(&mut self, errno: i32) {
+        debug_assert!(errno > 0 && errno < 1 << (u32::BITS - Self::FAILURE_SHIFT), "an errno of the kernel's");
+        self.0 = self.0 & ((1 << Self::FAILURE_SHIFT) - 1) | (errno as u32) << Self::FAILURE_SHIFT;
     }
 
     /// Only those of the place, not of its holder.
@@ -117,6 +134,7 @@ impl Table {
     }
 
     pub(crate) fn open_fds(&self) -> impl Iterator<Item = RawFd> {
-        self.places.iter().filter(|place| place.flags.has(Flags::OPEN)).map(|place| place.fd)
+        let held = |place: &&Place| place.flags.has(Flags::OPEN) && place.fd >= 0;
+        self.places.iter().filter(held).map(|place| place.fd)
     }
 }

@@ -11,7 +11,9 @@ use crate::network::{HostIndex, Network, Shared};
 use crate::stream::{Ended, Mark, Way};
 use base::mix::SplitMix64;
 use base::{Monotonic, UnixMicros};
-use driver::{Access, Busy, Completion, Connection, Driver, End, File, FileFault, Lease, Limits, Socket};
+use driver::{
+    Access, Busy, Completion, Connection, Detached, Driver, End, File, FileFault, Handle, Lease, Limits, Socket,
+};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -103,6 +105,15 @@ enum Closing {
     Said { until: Monotonic, abort: bool },
 }
 
+/// How a connection is being given away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Leaving {
+    /// Its receive ends at this time; until then it may still bring something.
+    Asked { until: Monotonic },
+    /// The word of it waits to be reaped.
+    Said,
+}
+
 /// One place of the table.
 #[derive(Debug, Default)]
 struct Place {
@@ -113,6 +124,7 @@ struct Place {
     send_failed: bool,
     sending: Option<Sending>,
     closing: Option<Closing>,
+    leaving: Option<Leaving>,
 }
 
 /// A host's machine, for one life of it.
@@ -245,10 +257,14 @@ impl Machine {
             self.batch.push_back(Completion::Refused { listener });
             return;
         };
+        let connection = self.occupy(index, stream);
+        self.batch.push_back(Completion::Accepted { listener, connection, peer });
+    }
+
+    fn occupy(&mut self, index: u32, stream: usize) -> Connection {
         let place = &mut self.places[index as usize];
         *place = Place { generation: place.generation + 1, stream: Some(stream), ..Place::default() };
-        let connection = Connection { index, generation: place.generation };
-        self.batch.push_back(Completion::Accepted { listener, connection, peer });
+        Connection { index, generation: place.generation }
     }
 
     /// Does what can be done for a connection now. True if it should be looked at again at once.
@@ -259,6 +275,18 @@ impl Machine {
         if place.closing.is_some() {
             self.advance_close(network, index, stream);
             return false;
+        }
+        match place.leaving {
+            Some(Leaving::Said) => return false,
+            Some(Leaving::Asked { until }) if until <= network.now() => {
+                place.leaving = Some(Leaving::Said);
+                let ended = network.stream(stream).up.ended.filter(|_| place.ended);
+                let handle = Handle::Virtual(network.set_adrift(stream));
+                let socket = Detached::new(handle, ended.map(end_of));
+                self.batch.push_back(Completion::Detached { connection, socket });
+                return false;
+            }
+            _ => {}
         }
         let lane = &mut network.stream(stream).up;
         if place.paused || place.ended {
@@ -283,11 +311,7 @@ impl Machine {
         }
         if let Some(ended) = lane.ended {
             place.ended = true;
-            let end = match ended {
-                Ended::Finished => End::Finished,
-                Ended::Reset => End::Failed(ECONNRESET),
-            };
-            self.batch.push_back(Completion::Ended { connection, end });
+            self.batch.push_back(Completion::Ended { connection, end: end_of(ended) });
         }
         false
     }
@@ -351,7 +375,6 @@ impl Machine {
                 if due || (lane.ended.is_some() && !abort) {
                     lane.ended.get_or_insert(Ended::Reset);
                     place.stream = None;
-                    self.vacant.push(index);
                     self.batch.push_back(Completion::Closed { connection });
                 }
             }
@@ -365,11 +388,18 @@ impl Machine {
             Completion::Received { connection, .. }
             | Completion::Ended { connection, .. }
             | Completion::Sent { connection }
-            | Completion::SendFailed { connection, .. } => connection,
+            | Completion::SendFailed { connection, .. }
+            | Completion::Detached { connection, .. } => connection,
             _ => return false,
         };
         let place = &self.places[connection.index as usize];
         place.closing.is_some() || place.generation != connection.generation
+    }
+
+    /// A connection that no host had is this one's. Returns its number.
+    fn land(&self, socket: Detached) -> usize {
+        let (Handle::Virtual(held), _) = socket.into_parts() else { panic!("a connection of a virtual network") };
+        self.network.borrow_mut().land(&held, self.host)
     }
 
     fn woken(&mut self) {
@@ -390,6 +420,14 @@ impl Machine {
             FILES => &mut self.files().pool,
             kind => &mut self.pools[kind as usize],
         }
+    }
+}
+
+/// What a driver tells of a lane's end.
+const fn end_of(ended: Ended) -> End {
+    match ended {
+        Ended::Finished => End::Finished,
+        Ended::Reset => End::Failed(ECONNRESET),
     }
 }
 
@@ -463,10 +501,20 @@ impl Driver for Machine {
     fn reap(&mut self) -> Option<Completion> {
         while let Some(completion) = self.batch.pop_front() {
             if !self.silenced(&completion) {
+                // A place is free once its last word is reaped.
+                if let Completion::Closed { connection } | Completion::Detached { connection, .. } = &completion {
+                    self.places[connection.index as usize].stream = None;
+                    self.vacant.push(connection.index);
+                }
                 return Some(completion);
             }
-            if let Completion::Received { lease, .. } = completion {
-                self.release(lease);
+            match completion {
+                Completion::Received { lease, .. } => self.release(lease),
+                // Closed after all.
+                Completion::Detached { socket, .. } => {
+                    self.land(socket);
+                }
+                _ => {}
             }
         }
         None
@@ -499,6 +547,7 @@ impl Driver for Machine {
             self.pools[OUTPUT as usize].give(output);
             return;
         }
+        assert!(place.leaving.is_none(), "nothing is sent on what is given away");
         assert!(place.sending.is_none(), "one send is in flight per connection");
         place.sending = Some(Sending { output, len: count, done: 0, told_at: None });
         self.woken();
@@ -539,6 +588,26 @@ impl Driver for Machine {
             None => Some(Closing::Asked { abort }),
         };
         self.woken();
+    }
+
+    fn detach(&mut self, connection: Connection) {
+        let place = self.holder(connection);
+        assert!(place.sending.is_none(), "no send is in flight on what is given away");
+        assert!(place.closing.is_none() && place.leaving.is_none(), "a connection leaves once");
+        let until = {
+            let mut network = self.network.borrow_mut();
+            let span = network.faults.completion_delay_max;
+            network.poke_within(self.host, span)
+        };
+        self.holder(connection).leaving = Some(Leaving::Asked { until });
+    }
+
+    fn adopt(&mut self, socket: Detached) -> Result<Connection, Detached> {
+        let Some(index) = self.vacant.pop() else { return Err(socket) };
+        let stream = self.land(socket);
+        let connection = self.occupy(index, stream);
+        self.woken();
+        Ok(connection)
     }
 
     fn open(&mut self, name: &str, access: Access) -> Result<File, Busy> {

@@ -18,6 +18,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A host: one driver, one shard.
@@ -141,6 +142,8 @@ pub struct Network {
     mail: BTreeMap<SocketAddr, VecDeque<Vec<u8>>>,
     streams: Vec<Stream>,
     stirred: Vec<StreamId>,
+    /// Streams that no host has.
+    adrift: Vec<usize>,
     pub(crate) tally: Tally,
     trace: u64,
     /// What the wall clock was set by, microseconds.
@@ -178,6 +181,7 @@ impl Network {
             mail: BTreeMap::new(),
             streams: Vec::new(),
             stirred: Vec::new(),
+            adrift: Vec::new(),
             tally: Tally::default(),
             trace: seed,
             clock_set: 0,
@@ -243,6 +247,7 @@ impl Network {
     /// Lets time pass until `until`, whoever's turn has come meanwhile: they were busy all the while. Everything due arrives.
     pub fn pass(&mut self, until: Monotonic) {
         self.now = self.now.max(until);
+        self.close_dropped();
         while self.queue.peek().is_some_and(|due| due.0.at <= self.now) {
             let due = self.queue.pop().expect("just seen").0;
             if matches!(due.what, What::ToHost { .. } | What::ToClient { .. }) {
@@ -311,8 +316,11 @@ impl Network {
                 self.note(&bytes);
                 let here = &mut self.streams[stream];
                 let (host, same_life) = (here.host, here.life == self.hosts[here.host].life);
+                let adrift = here.adrift.is_some();
                 here.lane(way).arrive(&bytes, mark);
                 match way {
+                    // The kernel's buffer takes it.
+                    Way::Up if adrift => {}
                     Way::Up if same_life => self.poke(host),
                     // Nobody there knows this connection any more.
                     Way::Up => self.reset(stream, Way::Down),
@@ -339,7 +347,7 @@ impl Network {
         lost.accepted.clear();
         lost.turn_at = None;
         lost.life += 1;
-        let open = |stream: &Stream| stream.host == host && !stream.down.shut;
+        let open = |stream: &Stream| stream.host == host && !stream.down.shut && stream.adrift.is_none();
         let open: Vec<usize> = (0..self.streams.len()).filter(|stream| open(&self.streams[*stream])).collect();
         for stream in open {
             self.reset(stream, Way::Down);
@@ -454,7 +462,15 @@ impl Network {
         let host = self.random.below(self.hosts.len() as u64) as usize;
         let stream = self.streams.len();
         let life = self.hosts[host].life;
-        self.streams.push(Stream { host, life, listener, peer, up: Lane::default(), down: Lane::default() });
+        self.streams.push(Stream {
+            host,
+            life,
+            listener,
+            peer,
+            up: Lane::default(),
+            down: Lane::default(),
+            adrift: None,
+        });
         let at = self.journey();
         self.streams[stream].up.last = at;
         self.later(at, What::Open(stream));
@@ -472,7 +488,8 @@ impl Network {
         let mut out = vec![0; count.min(lane.waiting())];
         lane.read(&mut out);
         let host = self.streams[stream.0].host;
-        if !out.is_empty() && self.streams[stream.0].life == self.hosts[host].life {
+        let here = &self.streams[stream.0];
+        if !out.is_empty() && here.adrift.is_none() && here.life == self.hosts[host].life {
             // There is room again for what the host could not send.
             self.poke(host);
         }
@@ -512,6 +529,43 @@ impl Network {
     }
 
     // Streams, both sides.
+
+    /// No host has it from here on, but whoever holds what is returned.
+    pub(crate) fn set_adrift(&mut self, stream: usize) -> Arc<u64> {
+        let held = Arc::new(stream as u64);
+        self.streams[stream].adrift = Some(Arc::downgrade(&held));
+        self.adrift.push(stream);
+        held
+    }
+
+    /// The present life of a host has a stream that none had.
+    pub(crate) fn land(&mut self, held: &Arc<u64>, host: HostIndex) -> usize {
+        let stream = **held as usize;
+        let here = &mut self.streams[stream];
+        let known = here.adrift.take().is_some_and(|ours| ours.as_ptr() == Arc::as_ptr(held));
+        assert!(known, "a connection of this network that no host has");
+        (here.host, here.life) = (host, self.hosts[host].life);
+        self.adrift.retain(|other| *other != stream);
+        stream
+    }
+
+    /// Closes what was dropped by whoever held it, as a kernel does: by reset if bytes are unread.
+    fn close_dropped(&mut self) {
+        let is_dropped = |stream: &Stream| stream.adrift.as_ref().is_some_and(|held| held.strong_count() == 0);
+        let (dropped, held): (Vec<_>, Vec<_>) =
+            core::mem::take(&mut self.adrift).into_iter().partition(|stream| is_dropped(&self.streams[*stream]));
+        self.adrift = held;
+        for stream in dropped {
+            let here = &mut self.streams[stream];
+            // What still arrives finds nobody.
+            (here.adrift, here.life) = (None, u32::MAX);
+            if here.up.waiting() > 0 {
+                self.reset(stream, Way::Down);
+            } else {
+                self.shut(stream, Way::Down, Mark::Fin);
+            }
+        }
+    }
 
     pub(crate) fn stream(&mut self, stream: usize) -> &mut Stream {
         &mut self.streams[stream]

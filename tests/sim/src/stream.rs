@@ -11,6 +11,7 @@ use base::Monotonic;
 use driver::Listener;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Weak;
 
 /// Which way bytes go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -103,6 +104,8 @@ pub(crate) struct Stream {
     pub(crate) peer: SocketAddr,
     pub(crate) up: Lane,
     pub(crate) down: Lane,
+    /// While no host has it: what its owner holds.
+    pub(crate) adrift: Option<Weak<u64>>,
 }
 
 impl Stream {

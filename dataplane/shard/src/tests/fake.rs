@@ -2,15 +2,17 @@
 
 use base::{Monotonic, UnixMicros};
 use driver::{
-    Access, Busy, Completion, Connection, Driver, End, FILE_NAME_BYTES_MAX, File, FileFault, Lease, Limits, Listener,
-    Socket,
+    Access, Busy, Completion, Connection, Detached, Driver, End, FILE_NAME_BYTES_MAX, File, FileFault, Handle, Lease,
+    Limits, Listener, Socket,
 };
 use std::collections::{HashMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) const OUTPUT_BYTES: usize = 17 << 10;
 const RECEIVE_BYTES: usize = 4096;
+const CONNECTION_COUNT: u32 = 1024;
 const FILE_COUNT: usize = 8;
 const FILE_BUFFER_BYTES: usize = 256 << 10;
 const FILE_BUFFER_COUNT: usize = 4;
@@ -31,6 +33,17 @@ pub(super) struct Peer {
     pub(super) paused: bool,
     flight: Option<(u32, usize)>,
     closing: Option<bool>,
+    leaving: Option<Leaving>,
+    /// What it was told of the end of the receiving side.
+    ended: Option<End>,
+}
+
+/// How far it is on its way to another driver.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Leaving {
+    Asked,
+    /// The word of it waits to be reaped.
+    Said,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -107,10 +120,8 @@ impl Fake {
 
     /// Somebody connects.
     pub(super) fn connect(&mut self, listener: Listener) -> Connection {
-        let index = (0..).find(|index| self.peers.get(index).is_none_or(|peer| !peer.open)).expect("a free place");
-        let generation = self.peers.get(&index).map_or(1, |peer| peer.generation + 1);
-        self.peers.insert(index, Peer { generation, open: true, reads: true, ..Peer::default() });
-        let connection = Connection { index, generation };
+        let connection = self.occupy().expect("a free place");
+        let index = connection.index;
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000 + index as u16));
         self.batch.push_back(Completion::Accepted { listener, connection, peer });
         connection
@@ -125,6 +136,7 @@ impl Fake {
     }
 
     pub(super) fn end(&mut self, connection: Connection, end: End) {
+        self.peer(connection).ended = Some(end);
         self.batch.push_back(Completion::Ended { connection, end });
     }
 
@@ -160,6 +172,14 @@ impl Fake {
         let lease = Lease { index: self.buffer_count, len: bytes.len() as u32 };
         self.buffers.insert(lease.index, bytes);
         lease
+    }
+
+    fn occupy(&mut self) -> Option<Connection> {
+        let is_free = |index: &u32| self.peers.get(index).is_none_or(|peer| !peer.open);
+        let index = (0..CONNECTION_COUNT).find(is_free)?;
+        let generation = self.peers.get(&index).map_or(1, |peer| peer.generation + 1);
+        self.peers.insert(index, Peer { generation, open: true, reads: true, ..Peer::default() });
+        Some(Connection { index, generation })
     }
 
     fn holder(&mut self, connection: Connection) -> &mut Peer {
@@ -252,10 +272,13 @@ impl Fake {
                     self.batch.push_back(Completion::Sent { connection });
                 }
             }
-            if let Some(abort) = peer.closing.filter(|_| peer.flight.is_none()) {
-                (peer.open, peer.closing) = (false, None);
+            if let Some(abort) = peer.closing.filter(|_| peer.flight.is_none() && peer.closed.is_none()) {
                 peer.closed = Some(if abort { Closed::ByReset } else { Closed::Gracefully });
                 self.batch.push_front(Completion::Closed { connection });
+            } else if peer.closing.is_none() && peer.leaving == Some(Leaving::Asked) {
+                peer.leaving = Some(Leaving::Said);
+                let handle = Handle::Virtual(Arc::new(u64::from(index)));
+                self.batch.push_back(Completion::Detached { connection, socket: Detached::new(handle, peer.ended) });
             }
         }
     }
@@ -264,7 +287,7 @@ impl Fake {
 impl Driver for Fake {
     fn limits(&self) -> Limits {
         Limits {
-            connection_count: 1024,
+            connection_count: CONNECTION_COUNT,
             receive_bytes: RECEIVE_BYTES as u32,
             output_bytes: OUTPUT_BYTES as u32,
             output_count: self.output_count,
@@ -297,14 +320,20 @@ impl Driver for Fake {
 
     fn reap(&mut self) -> Option<Completion> {
         while let Some(completion) = self.batch.pop_front() {
-            let connection = match &completion {
+            let (connection, last) = match &completion {
                 Completion::Received { connection, .. }
                 | Completion::Ended { connection, .. }
-                | Completion::Sent { connection } => *connection,
+                | Completion::Sent { connection } => (*connection, false),
+                Completion::Detached { connection, .. } => (*connection, true),
+                Completion::Closed { connection } => {
+                    self.holder(*connection).open = false;
+                    return Some(completion);
+                }
                 _ => return Some(completion),
             };
-            let peer = &self.peers[&connection.index];
+            let peer = self.peers.get_mut(&connection.index).expect("it connected");
             if peer.open && peer.generation == connection.generation && peer.closing.is_none() {
+                peer.open = !last;
                 return Some(completion);
             }
             // From its closing on nothing else is told of a connection.
@@ -339,7 +368,7 @@ impl Driver for Fake {
     fn send(&mut self, connection: Connection, lease: Lease, count: usize) {
         assert!(count > 0 && count <= OUTPUT_BYTES, "bytes within an output buffer");
         let peer = self.holder(connection);
-        assert!(peer.closing.is_none(), "a send after the close");
+        assert!(peer.closing.is_none() && peer.leaving.is_none(), "a send after the close, or on what is given away");
         assert!(peer.flight.is_none(), "one send is in flight per connection");
         peer.flight = Some((lease.index, count));
     }
@@ -364,6 +393,21 @@ impl Driver for Fake {
         let peer = self.holder(connection);
         assert!(peer.closing.is_none_or(|before| abort && !before), "closed again only to abort");
         peer.closing = Some(abort);
+    }
+
+    fn detach(&mut self, connection: Connection) {
+        let peer = self.holder(connection);
+        assert!(peer.flight.is_none(), "no send is in flight on what is given away");
+        assert!(peer.closing.is_none() && peer.leaving.is_none(), "a connection leaves once");
+        peer.leaving = Some(Leaving::Asked);
+    }
+
+    fn adopt(&mut self, socket: Detached) -> Result<Connection, Detached> {
+        let Some(connection) = self.occupy() else { return Err(socket) };
+        if let (Handle::Virtual(_), Some(end)) = socket.into_parts() {
+            self.end(connection, end);
+        }
+        Ok(connection)
     }
 
     fn open(&mut self, name: &str, access: Access) -> Result<File, Busy> {
