@@ -246,8 +246,8 @@ impl Network {
 
     /// Lets time pass until `until`, whoever's turn has come meanwhile: they were busy all the while. Everything due arrives.
     pub fn pass(&mut self, until: Monotonic) {
-        self.now = self.now.max(until);
         self.close_dropped();
+        self.now = self.now.max(until);
         while self.queue.peek().is_some_and(|due| due.0.at <= self.now) {
             let due = self.queue.pop().expect("just seen").0;
             if matches!(due.what, What::ToHost { .. } | What::ToClient { .. }) {

@@ -64,6 +64,7 @@ struct Counts {
     no_place: u64,
     dropped: u64,
     taken_back: u64,
+    ended_on_leaving: u64,
     foretold: u64,
     resets_after_a_move: u64,
 }
@@ -124,6 +125,7 @@ impl Server {
                 let held = self.holder(connection);
                 assert!(held.ended.is_none() && !held.closing, "told once");
                 assert!(held.foretold.is_none_or(|before| before == end), "as it was told before");
+                common.counts.ended_on_leaving += u64::from(held.leaving);
                 common.counts.foretold += u64::from(held.foretold.is_some());
                 common.counts.resets_after_a_move += u64::from(held.moves > 0 && end != End::Finished);
                 if end == End::Finished {
@@ -317,6 +319,63 @@ fn run(seed: u64, faults: Faults) -> (Counts, u64) {
     (common.counts, network.borrow().trace())
 }
 
+/// Lets time pass, and gives every machine its turns. What they tell is collected, received bytes apart.
+fn pass(network: &Shared, machines: &mut [Machine]) -> (Vec<Completion>, Vec<u8>) {
+    let (mut told, mut bytes) = (Vec::new(), Vec::new());
+    let end = network.borrow().now().after(Duration::from_millis(10));
+    while network.borrow().now() < end {
+        network.borrow_mut().advance(end);
+        loop {
+            let due = network.borrow().due_host();
+            let Some(machine) = due.and_then(|host| machines.get_mut(host)) else { break };
+            machine.turn(Monotonic::NEVER, &mut || true);
+            while let Some(completion) = machine.reap() {
+                if let Completion::Received { lease, .. } = completion {
+                    bytes.extend_from_slice(machine.bytes(&lease));
+                    machine.release(lease);
+                } else {
+                    told.push(completion);
+                }
+            }
+        }
+    }
+    (told, bytes)
+}
+
+/// What left a host is no part of its end; what nobody holds any more is closed, and in order only if nothing was unread.
+#[test]
+fn a_connection_outlives_its_first_host_and_not_its_owner() {
+    for (is_adopted, late_bytes) in [(true, true), (false, true), (false, false)] {
+        let network = Network::new(3, Faults::calm(), 1, 7, |_| 0);
+        let stream = network.borrow_mut().connect(SocketAddr::from(([10, 0, 0, 1], 9)), Listener(0));
+        let mut machines = vec![Machine::start(&network, 0, SIZES)];
+        let (told, _) = pass(&network, &mut machines);
+        let [Completion::Accepted { connection, .. }] = told[..] else { panic!("{told:?}") };
+        network.borrow_mut().write(stream, b"before ");
+        assert_eq!(pass(&network, &mut machines).1, b"before ");
+        machines[0].detach(connection);
+        let mut told = pass(&network, &mut machines).0;
+        let Some(Completion::Detached { socket, .. }) = told.pop() else { panic!("{told:?}") };
+        drop(machines);
+        network.borrow_mut().kill(0);
+        let mut machines = vec![Machine::start(&network, 0, SIZES)];
+        if late_bytes {
+            network.borrow_mut().write(stream, b"after");
+        }
+        assert!(pass(&network, &mut machines).1.is_empty() && network.borrow().ended(stream).is_none());
+        if is_adopted {
+            machines[0].adopt(socket).expect("a place");
+            assert_eq!(pass(&network, &mut machines).1, b"after");
+            assert_eq!(network.borrow().ended(stream), None);
+        } else {
+            drop(socket);
+            pass(&network, &mut machines);
+            let expected = if late_bytes { Ended::Reset } else { Ended::Finished };
+            assert_eq!(network.borrow().ended(stream), Some(expected));
+        }
+    }
+}
+
 #[test]
 fn calm_weather_moves_connections() {
     let (counts, _) = run(1, Faults::calm());
@@ -336,9 +395,10 @@ fn every_seed_keeps_the_laws_of_moving() {
         sum.no_place += counts.no_place;
         sum.dropped += counts.dropped;
         sum.taken_back += counts.taken_back;
+        sum.ended_on_leaving += counts.ended_on_leaving;
         sum.foretold += counts.foretold;
         sum.resets_after_a_move += counts.resets_after_a_move;
     }
     assert!(sum.moves > 10_000 && sum.no_place > 0 && sum.dropped > 20 && sum.taken_back > 20, "{sum:?}");
-    assert!(sum.foretold > 50 && sum.resets_after_a_move > 50, "{sum:?}");
+    assert!(sum.foretold > 50 && sum.ended_on_leaving > 20 && sum.resets_after_a_move > 50, "{sum:?}");
 }

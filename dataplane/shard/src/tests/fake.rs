@@ -450,3 +450,28 @@ impl Driver for Fake {
 
     fn wake(&mut self, _peer: usize) {}
 }
+
+#[test]
+fn a_connection_moves_from_one_fake_to_another() {
+    let (mut left, mut right) = (Fake::new(1), Fake::new(1));
+    let connection = left.connect(Listener(0));
+    left.reap().expect("accepted");
+    left.say(connection, b"before");
+    left.end(connection, End::Finished);
+    left.detach(connection);
+    left.turn(Monotonic::NEVER, &mut || true);
+    let Some(Completion::Received { lease, .. }) = left.reap() else { panic!("what came before") };
+    left.release(lease);
+    assert!(matches!(left.reap(), Some(Completion::Ended { end: End::Finished, .. })));
+    let Some(Completion::Detached { socket, .. }) = left.reap() else { panic!("the last word") };
+    assert!(left.reap().is_none() && left.is_whole() && !left.peer(connection).open);
+    let adopted = right.adopt(socket).expect("a place");
+    assert!(matches!(right.reap(), Some(Completion::Ended { connection, .. }) if connection == adopted));
+    // A close takes the place of what is not reaped yet.
+    right.detach(adopted);
+    right.turn(Monotonic::NEVER, &mut || true);
+    right.close(adopted, false);
+    right.turn(Monotonic::NEVER, &mut || true);
+    assert!(matches!(right.reap(), Some(Completion::Closed { connection }) if connection == adopted));
+    assert!(right.reap().is_none() && !right.peer(adopted).open);
+}
