@@ -1,4 +1,4 @@
-//! A serving shard neither allocates nor frees: datagrams, connections, sends, ends, wake-ups and files, all of it counted.
+//! A serving shard neither allocates nor frees: datagrams, connections, moves, sends, ends, wake-ups and files, all of it counted.
 
 #[path = "suite/common.rs"]
 mod common;
@@ -28,7 +28,7 @@ fn serving_needs_no_heap() {
         let stop = stop.clone();
         move || {
             let (mut uring, waker) = shard(SMALL, sockets, vec![(Listener(0), fd)]);
-            let (mut served, mut ended) = (0u32, 0u32);
+            let (mut served, mut ended, mut moved) = (0u32, 0u32, 0u32);
             alloc_guard::serving(true);
             while !stop.load(Ordering::Relaxed) {
                 turn_for(&mut uring, Duration::from_millis(10));
@@ -53,6 +53,11 @@ fn serving_needs_no_heap() {
                             uring.pause(connection);
                             uring.resume(connection);
                         }
+                        Completion::Accepted { connection, .. } => uring.detach(connection),
+                        Completion::Detached { socket, .. } => {
+                            uring.adopt(socket).expect("a place");
+                            moved += 1;
+                        }
                         Completion::Ended { connection, .. } => uring.close(connection, served % 2 == 0),
                         Completion::Closed { .. } => ended += 1,
                         _ => {}
@@ -60,7 +65,7 @@ fn serving_needs_no_heap() {
                 }
             }
             alloc_guard::serving(false);
-            (alloc_guard::strays(), served, ended)
+            (alloc_guard::strays(), served, ended, moved)
         }
     });
     let source = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("source");
@@ -82,8 +87,8 @@ fn serving_needs_no_heap() {
     }
     std::thread::sleep(Duration::from_millis(100));
     stop.store(true, Ordering::Relaxed);
-    let (strays, served, ended) = serving.join().expect("shard ends");
-    assert_eq!((served, ended), (600, 60));
+    let (strays, served, ended, moved) = serving.join().expect("shard ends");
+    assert_eq!((served, ended, moved), (600, 60, 60));
     assert_eq!(strays, 0);
 }
 

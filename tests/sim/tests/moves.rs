@@ -81,15 +81,18 @@ impl Server {
     fn turn(&mut self) {
         let common = self.common.clone();
         self.machine.turn(Monotonic::NEVER, &mut || common.borrow().arrivals[self.index].is_empty());
-        while let Some(completion) = self.machine.reap() {
-            self.complete(completion, &mut common.borrow_mut());
-            if self.random.below(4) == 0 {
+        // What is asked between two completions finds the places of those that are still to be reaped taken.
+        loop {
+            if self.random.below(3) == 0 {
                 self.welcome(&mut common.borrow_mut());
+                self.take_back(&mut common.borrow_mut());
             }
+            let Some(completion) = self.machine.reap() else { break };
+            self.complete(completion, &mut common.borrow_mut());
         }
         self.welcome(&mut common.borrow_mut());
         for index in self.held.keys().copied().collect::<Vec<_>>() {
-            self.decide(index, &mut common.borrow_mut());
+            self.decide(index);
         }
     }
 
@@ -189,18 +192,12 @@ impl Server {
     }
 
     /// Gives a connection away, keeps it, or closes it when it has ended.
-    fn decide(&mut self, index: u32, common: &mut Common) {
+    fn decide(&mut self, index: u32) {
         let (connection, held) = self.held[&index];
-        if held.sending || held.closing {
+        if held.sending || held.closing || held.leaving {
             return;
         }
-        if held.leaving {
-            if self.random.below(300) == 0 {
-                common.counts.taken_back += 1;
-                common.left.insert(held.client);
-                self.close(connection);
-            }
-        } else if self.random.below(4) == 0 {
+        if self.random.below(4) == 0 {
             self.holder(connection).leaving = true;
             self.machine.detach(connection);
         } else if let Some(end) = held.ended {
@@ -209,6 +206,15 @@ impl Server {
                 self.close(connection);
             }
         }
+    }
+
+    /// Closes one that was to be given away, now and then.
+    fn take_back(&mut self, common: &mut Common) {
+        let leaving = self.held.values().find(|(_, held)| held.leaving && !held.closing);
+        let Some(&(connection, held)) = leaving.filter(|_| self.random.below(50) == 0) else { return };
+        common.counts.taken_back += 1;
+        common.left.insert(held.client);
+        self.close(connection);
     }
 
     fn close(&mut self, connection: Connection) {

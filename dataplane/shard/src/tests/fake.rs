@@ -471,6 +471,7 @@ fn a_connection_moves_from_one_fake_to_another() {
     right.detach(adopted);
     right.turn(Monotonic::NEVER, &mut || true);
     right.close(adopted, false);
+    assert!(right.reap().is_none());
     right.turn(Monotonic::NEVER, &mut || true);
     assert!(matches!(right.reap(), Some(Completion::Closed { connection }) if connection == adopted));
     assert!(right.reap().is_none() && !right.peer(adopted).open);

@@ -5,7 +5,7 @@ use crate::common::{SMALL, accept, assert_output_whole, closed, listening, run, 
 use driver::{Completion, Connection, Detached, Driver, End};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use uring::Wanted;
 
 pub(crate) fn connect(address: SocketAddr) -> TcpStream {
@@ -80,6 +80,38 @@ fn what_came_before_is_told_before_and_what_comes_after_is_told_after() {
     assert_eq!(&answer, b"answer");
     right.close(connection, false);
     closed(&mut right, connection);
+}
+
+#[test]
+fn what_waits_to_be_reaped_is_told_before_the_last_word() {
+    let (mut left, address) = listening(SMALL);
+    let (mut right, _) = shard(SMALL, Vec::new(), Vec::new());
+    let bytes: Vec<u8> = (0..20_000).map(byte_at).collect();
+    for _ in 0..20 {
+        let mut stream = connect(address);
+        let connection = accept(&mut left);
+        stream.write_all(&bytes).expect("write");
+        stream.shutdown(Shutdown::Write).expect("half-close");
+        std::thread::sleep(Duration::from_millis(5));
+        let (start, mut told) = (Instant::now(), Vec::new());
+        // One buffer is reaped, and those behind it are in the batch.
+        while told.is_empty() {
+            assert!(start.elapsed() < Duration::from_secs(10), "nothing comes");
+            turn_for(&mut left, Duration::from_millis(10));
+            let Some(Completion::Received { lease, .. }) = left.reap() else { continue };
+            told.extend_from_slice(left.bytes(&lease));
+            left.release(lease);
+        }
+        let (socket, here, _) = detached(&mut left, connection);
+        assert!(told.len() < bytes.len() && !here.is_empty(), "{} and {}", told.len(), here.len());
+        told.extend(here);
+        let connection = right.adopt(socket).expect("a place");
+        let (rest, end) = to_the_end(&mut right, connection);
+        told.extend(rest);
+        assert_eq!((told, end), (bytes.clone(), End::Finished));
+        right.close(connection, true);
+        closed(&mut right, connection);
+    }
 }
 
 #[test]
