@@ -9,6 +9,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("dataplane/base", &[]),
     ("dataplane/lorawan", &["base"]),
     ("dataplane/wire", &["base"]),
+    ("dataplane/mqtt", &["base"]),
     ("dataplane/payload", &["base"]),
     ("dataplane/emit", &["base"]),
     ("dataplane/contract", &["base"]),
