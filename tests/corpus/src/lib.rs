@@ -44,6 +44,8 @@ targets! {
     lorawan_join_accept: lorawan::fuzzing::join_accept,
     lorawan_phy: lorawan::fuzzing::phy,
     lorawan_uplink_commands: lorawan::fuzzing::uplink_commands,
+    mqtt_packet: mqtt::fuzzing::packet,
+    mqtt_topic: mqtt::fuzzing::topic,
     plan_config: plan::fuzzing::config,
     session_gateways: session::fuzzing::gateways,
     session_network: session::fuzzing::network,
