@@ -48,6 +48,11 @@ pub const KERNELS: &[Budget] = &[
     // rustls makes one buffer per record.
     budget("tls_record", 3229, 4020, 1),
     budget("tls_record_full", 83_797, 84_588, 1),
+    budget("mqtt_publish", 280, 432, 0),
+    budget("mqtt_publish_v5", 300, 472, 0),
+    budget("mqtt_puback", 128, 164, 0),
+    budget("mqtt_written", 206, 452, 0),
+    budget("mqtt_copied", 72, 116, 0),
 ];
 
 /// Of an uplink through a node of one shard, datagram to WebSocket frame.

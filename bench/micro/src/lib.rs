@@ -11,6 +11,7 @@
 pub mod budgets;
 pub mod count;
 mod hop;
+mod mqtt_packets;
 pub mod node;
 mod output;
 mod outside;
@@ -65,6 +66,11 @@ pub const KERNELS: &[Kernel] = &[
     output::WEBSOCKET_UNMASK,
     output::TLS_RECORD,
     output::TLS_RECORD_FULL,
+    mqtt_packets::PUBLISH_READ,
+    mqtt_packets::PUBLISH_READ_V5,
+    mqtt_packets::PUBACK_READ,
+    mqtt_packets::PUBLISH_WRITTEN,
+    mqtt_packets::PUBLISH_COPIED,
 ];
 
 /// The kernel of that name.
