@@ -16,6 +16,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("dataplane/driver", &["base"]),
     ("dataplane/files", &[]),
     ("dataplane/journal", &["base"]),
+    ("dataplane/topics", &["base"]),
     ("dataplane/keeper", &["base", "event", "files", "journal", "lorawan", "session"]),
     ("dataplane/alloc-guard", &[]),
     ("dataplane/logs", &[]),
