@@ -49,6 +49,7 @@ targets! {
     plan_config: plan::fuzzing::config,
     session_gateways: session::fuzzing::gateways,
     session_network: session::fuzzing::network,
+    topics: topics::fuzzing::topics,
     wire_base64: wire::fuzzing::base64,
     wire_deflate: wire::fuzzing::deflate,
     wire_downlink: wire::fuzzing::downlink,
