@@ -40,6 +40,8 @@ pub const KERNELS: &[Budget] = &[
     budget("session_1k", 191, 202, 0),
     budget("session_1m", 274, 285, 0),
     budget("session_10m", 255, 266, 0),
+    budget("match_2k", 4940, 7200, 0),
+    budget("match_2m", 5920, 9220, 0),
     budget("mic", 1099, 1891, 0),
     budget("decrypt", 600, 929, 0),
     budget("template", 2598, 5993, 0),

@@ -16,6 +16,7 @@ pub mod node;
 mod output;
 mod outside;
 mod sessions;
+mod topics;
 mod uplink;
 
 use std::hint::black_box;
@@ -59,6 +60,8 @@ pub const KERNELS: &[Kernel] = &[
     sessions::THOUSAND,
     sessions::MILLION,
     sessions::TEN_MILLION,
+    topics::MATCH_THOUSANDS,
+    topics::MATCH_MILLIONS,
     uplink::MIC,
     uplink::DECRYPT,
     output::TEMPLATE,
