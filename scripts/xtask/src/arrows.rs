@@ -17,6 +17,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("dataplane/files", &[]),
     ("dataplane/journal", &["base"]),
     ("dataplane/topics", &["base"]),
+    ("dataplane/broker", &["base", "mqtt", "topics"]),
     ("dataplane/keeper", &["base", "event", "files", "journal", "lorawan", "session"]),
     ("dataplane/alloc-guard", &[]),
     ("dataplane/logs", &[]),

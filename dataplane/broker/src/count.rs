@@ -1,0 +1,40 @@
+//! What the broker counts: everything it drops, refuses or cuts off, with the reason, and what it did.
+
+base::counted! {
+    /// Things counted.
+    pub enum Count {
+        Connected = "connected": "Clients were let in.",
+        Resumed = "resumed": "Sessions were resumed.",
+        TakenOver = "taken_over": "Connections ended because their client connected again.",
+        SessionRefused = "session_refused": "A client was refused because there were too many sessions, or the session was another's.",
+        SessionExpired = "session_expired": "Sessions were forgotten because their client stayed away.",
+        Published = "published": "Messages came from clients of this shard.",
+        WillPublished = "will_published": "Wills were published.",
+        WillDropped = "will_dropped": "A will was not kept or not published: no memory, or not permitted.",
+        Delivered = "delivered": "Messages were sent to subscribers.",
+        DeliveredAgain = "delivered_again": "Messages were sent again after a client came back.",
+        Forwarded = "forwarded": "Messages went on to another shard.",
+        ForwardWaited = "forward_waited": "A message found the ring to another shard full; its publisher waits.",
+        ForwardDropped = "forward_dropped": "A message for another shard was dropped, for lack of memory.",
+        ForwardedStale = "forwarded_stale": "A message for a session of this shard came when that was gone.",
+        PublishDuplicate = "publish_duplicate": "A message of QoS 2 came again and was not delivered again.",
+        PublishNotPermitted = "publish_not_permitted": "A client may not publish to that topic.",
+        PublishRefused = "publish_refused": "A message was refused or put off for lack of memory.",
+        SubscribeRefused = "subscribe_refused": "A subscription was refused.",
+        OfflineDropped = "offline_dropped": "A message of QoS 0 found its subscriber away.",
+        OutputFull = "output_full": "A message of QoS 0 found its subscriber's output full.",
+        QueueFull = "queue_full": "A session's queue was full; the message, or the oldest, was dropped.",
+        DeliveriesFull = "deliveries_full": "There were too many deliveries of all sessions; the message was dropped.",
+        PacketTooLarge = "packet_too_large": "A message was larger than its subscriber takes.",
+        Expired = "expired": "A message expired before it was sent.",
+        AckUnknown = "ack_unknown": "An acknowledgement named no packet identifier that is known.",
+        RetainedSet = "retained_set": "Messages were retained.",
+        RetainedRefused = "retained_refused": "A message was not retained: too many, or too large.",
+        RetainedExpired = "retained_expired": "Retained messages expired.",
+        KeepAlive = "keep_alive": "Nothing came of a client within one and a half times its keep alive.",
+        Malformed = "malformed": "A client's bytes were no packet.",
+        Protocol = "protocol": "A client broke the protocol, or went beyond what it was told.",
+        Stalled = "stalled": "A client did not read until there was no room for acknowledgements.",
+        QueueDisconnected = "queue_disconnected": "A client was disconnected because its queue was full.",
+    }
+}
