@@ -70,20 +70,10 @@ pub enum Next {
     Closed,
 }
 
-/// Whether something of another shard was taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "what was not taken is handed in again"]
-pub enum Taken {
-    /// It was.
-    Yes,
-    /// There is no room: it stays first in its ring and is handed in again in a later turn.
-    NotYet,
-}
-
 /// What a client would do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// Publish to a topic; a will is asked for when it is published.
+    /// Publish to a topic; for a will it is asked at CONNECT, which is refused if it may not be.
     Publish,
     /// Subscribe to a filter; of a shared subscription, to the filter alone.
     Subscribe,

@@ -12,14 +12,33 @@
 //! A client identifier belongs to one shard. A message is written once per shard and refers to by all who get it. Clauses are
 //! cited as `v3` and `v5`, as the `mqtt` room does.
 
+mod acknowledge;
+mod aliases;
+mod arena;
 mod broker;
+mod clients;
+mod connect;
 mod count;
+mod deliveries;
+mod end;
+pub mod fuzzing;
+mod groups;
+mod hops;
 mod host;
 mod limits;
+mod out;
 mod peers;
+mod publish;
+mod retained;
+mod session;
+mod slab;
+mod store;
+mod subscribe;
+#[cfg(test)]
+mod tests;
 
 pub use broker::Broker;
 pub use count::Count;
-pub use host::{Action, End, Full, Happened, Host, Identity, Link, Lost, Next, Now, Slot, Taken};
+pub use host::{Action, End, Full, Happened, Host, Identity, Link, Lost, Next, Now, Slot};
 pub use limits::{Limits, Overflow};
 pub use peers::{Directed, FORWARDED_HEAD_BYTES, Forwarded, Member, WORD_HEAD_BYTES, Word};

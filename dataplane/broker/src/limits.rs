@@ -56,6 +56,9 @@ pub struct Limits {
     pub session_expiry_s_max: u32,
     /// Bytes that may wait in a connection's output before messages wait in its session's queue.
     pub output_bytes_max: usize,
+    /// Buckets of what shards know of each other's filters: a byte each, and a bit for each shard. Eight for each filter of
+    /// all shards keep messages from going to shards in vain.
+    pub bucket_count: usize,
     /// Retained messages of a topic space.
     pub retained_count_max: usize,
     /// Bytes of retained messages of a topic space.
@@ -84,6 +87,7 @@ impl Default for Limits {
             keep_alive_s_max: 0,
             session_expiry_s_max: u32::MAX,
             output_bytes_max: 256 << 10,
+            bucket_count: 1 << 20,
             retained_count_max: 100_000,
             retained_bytes_max: 64 << 20,
         }

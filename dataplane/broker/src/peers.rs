@@ -9,7 +9,7 @@
 //! Bytes are of our own making: what does not parse is a defect of ours, and the caller counts it.
 
 use mqtt::Qos;
-use topics::Options;
+use topics::{Delta, Options};
 
 /// A session, wherever it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,16 +62,12 @@ pub struct Forwarded<'a> {
 /// What shards tell each other beside messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Word<'a> {
-    /// The first session of a shard subscribes to a filter, or the last one does no more.
-    Filter {
-        /// Whose filter it is.
+    /// What a shard is interested in has changed.
+    Interest {
+        /// Whose interest it is.
         shard: u8,
-        /// Its topic space.
-        space: u32,
-        /// It was added.
-        added: bool,
-        /// Without `$share/NAME/`.
-        filter: &'a [u8],
+        /// The change.
+        delta: Delta,
     },
     /// A session joins a shared group that the hearer keeps, or changes its options there.
     Join {
@@ -215,9 +211,7 @@ impl<'a> Word<'a> {
     pub fn pieces(&self) -> ([u8; WORD_HEAD_BYTES], &'a [u8]) {
         let nobody = Member { shard: 0, slot: 0, generation: 0 };
         let (kind, flags, member, space, identifier, filter): (u8, u8, Member, u32, u32, &[u8]) = match *self {
-            Self::Filter { shard, space, added, filter } => {
-                (0, u8::from(added), Member { shard, ..nobody }, space, 0, filter)
-            }
+            Self::Interest { shard, delta } => (0, 0, Member { shard, ..nobody }, 0, delta.to_wire(), b""),
             Self::Join { member, space, online, options, filter } => {
                 (1, flags_of(options) | u8::from(online) << 7, member, space, options.identifier, filter)
             }
@@ -241,7 +235,7 @@ impl<'a> Word<'a> {
         let (slot, generation, identifier) = (four(&mut bytes)?, four(&mut bytes)?, four(&mut bytes)?);
         let (member, filter) = (Member { shard, slot, generation }, bytes);
         match kind {
-            0 => Some(Self::Filter { shard, space, added: flags & 1 != 0, filter }),
+            0 => Some(Self::Interest { shard, delta: Delta::from_wire(identifier) }),
             1 => {
                 let options = options_of(flags & 0x7F, identifier)?;
                 Some(Self::Join { member, space, online: flags & 0x80 != 0, options, filter })
@@ -279,10 +273,12 @@ mod tests {
             let shorter = bytes.len() - message.payload.len() - 1;
             assert_eq!(Forwarded::parse(&bytes[..shorter]), None);
         }
+        let mut deltas = Vec::new();
+        topics::Interests::new(64, topics::Key([1; 16])).add(9, b"a/#", |delta| deltas.push(delta));
+        let delta = deltas[0];
         let member = Member { shard: 63, slot: 1, generation: 2 };
         for word in [
-            Word::Filter { shard: 4, space: 9, added: true, filter: b"a/#" },
-            Word::Filter { shard: 4, space: 9, added: false, filter: b"+" },
+            Word::Interest { shard: 4, delta },
             Word::Join { member, space: 1, online: true, options, filter: b"$share/g/a" },
             Word::Join { member, space: 1, online: false, options: Options::default(), filter: b"$share/g/a" },
             Word::Leave { member, space: 1, filter: b"$share/g/a" },
