@@ -33,8 +33,8 @@ pub struct Broker {
     /// The topic at hand, if an alias stood for it.
     pub(crate) topic: Vec<u8>,
     pub(crate) codes: Vec<ReasonCode>,
-    /// When it was last asked what is due.
-    last: Now,
+    /// An instant by both clocks, not long ago.
+    pub(crate) last: Now,
 }
 
 impl Broker {

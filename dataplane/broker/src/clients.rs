@@ -393,7 +393,7 @@ impl Clients {
                 if host.waiting(link) > limits.output_bytes_max {
                     return;
                 }
-                let id = deliveries.packet_id(&mut session.flow, place);
+                let id = deliveries.packet_id(&session.flow, place);
                 deliveries.set_sent(&mut session.flow, place, id);
                 self.acknowledge(host, slot, AckKind::Pubrel, id, ReasonCode::Success);
                 continue;

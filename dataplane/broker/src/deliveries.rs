@@ -162,18 +162,18 @@ impl Deliveries {
         (flow.next != NONE).then_some(flow.next)
     }
 
-    /// The packet identifier that a delivery has or gets.
-    pub(crate) fn packet_id(&self, flow: &mut Flow, place: u32) -> PacketId {
+    /// The packet identifier that a delivery has, or gets if it is sent.
+    pub(crate) fn packet_id(&self, flow: &Flow, place: u32) -> PacketId {
         if let Some(id) = self.nodes[place].packet_id {
             return id;
         }
-        if self.nodes[flow.head].packet_id.is_none() {
-            flow.given_count = 0;
-        }
+        let is_none_in_use = self.nodes[flow.head].packet_id.is_none();
+        let is_free = is_none_in_use || flow.given_count < u32::from(u16::MAX);
+        let mut last = flow.last_id;
         loop {
-            flow.last_id = flow.last_id.wrapping_add(1);
-            let Some(id) = PacketId::new(flow.last_id) else { continue };
-            if flow.given_count < u32::from(u16::MAX) || self.find(flow, id).is_none() {
+            last = last.wrapping_add(1);
+            let Some(id) = PacketId::new(last) else { continue };
+            if is_free || self.find(flow, id).is_none() {
                 return id;
             }
         }
@@ -181,11 +181,13 @@ impl Deliveries {
 
     /// The first unsent one was sent under that identifier.
     pub(crate) fn set_sent(&mut self, flow: &mut Flow, place: u32, id: PacketId) {
+        if self.nodes[place].packet_id.is_none() {
+            let is_none_in_use = self.nodes[flow.head].packet_id.is_none();
+            flow.given_count = if is_none_in_use { 1 } else { flow.given_count.saturating_add(1) };
+            flow.last_id = id.get();
+        }
         let node = &mut self.nodes[place];
         debug_assert!(!node.is_sent, "a delivery is sent once on a connection");
-        if node.packet_id.is_none() {
-            flow.given_count = flow.given_count.saturating_add(1);
-        }
         node.packet_id = Some(id);
         node.is_sent = true;
         flow.inflight_count += 1;

@@ -42,6 +42,7 @@ const EXPIRED: usize = 256;
 impl Broker {
     /// A message is to be retained, or, if it is empty, the one of its topic is not any more.
     pub(crate) fn retain<H: Host>(&mut self, host: &mut H, handle: u32, stamp: u64, shard: u8, now: Now) {
+        self.last = now;
         let view = self.store.get(handle);
         let (topic, space) = (view.message.topic().as_bytes(), view.tag.space);
         let is_later = |kept: &Message<Kept>| (kept.value.stamp, kept.value.shard) > (stamp, shard);

@@ -1,6 +1,13 @@
 //! The specification's behaviour, clause by clause, as clients see it.
 
+mod acknowledge;
 mod connect;
+mod publish;
+mod retained;
+mod sessions;
+mod shards;
+mod subscribe;
+mod wills;
 
 use crate::fuzzing::Rig;
 use crate::{Limits, Overflow};
