@@ -47,6 +47,8 @@ pub(crate) struct Hops {
     /// Properties of the message at hand.
     pub(crate) properties: Vec<u8>,
     pending: VecDeque<Pending>,
+    /// Shards that a message waits for: what goes there waits behind it.
+    blocked: u64,
     /// Members of shared groups whose shard has no room for the message at hand.
     pub(crate) refused: Vec<(u8, Directed)>,
     unsaid: VecDeque<Unsaid>,
@@ -85,6 +87,7 @@ impl Hops {
             shard_count,
             properties: Vec::new(),
             pending: VecDeque::new(),
+            blocked: 0,
             refused: Vec::new(),
             unsaid: VecDeque::new(),
             interests: Interests::new(bucket_count, key),
@@ -116,6 +119,7 @@ impl Hops {
 
     /// A message waits.
     pub(crate) fn push(&mut self, pending: Pending) {
+        self.blocked |= pending.shards;
         self.pending.push_back(pending);
     }
 
@@ -131,7 +135,9 @@ impl Hops {
         if concerned == 0 {
             return (0, 0);
         }
-        let refused = host.forward(concerned, &forwarded(self.shard, view, stamp, None, now));
+        let free = concerned & !self.blocked;
+        let refused = if free == 0 { 0 } else { host.forward(free, &forwarded(self.shard, view, stamp, None, now)) };
+        let refused = refused | concerned & self.blocked;
         for _ in 0..(concerned & !refused).count_ones() {
             host.count(Count::Forwarded);
         }
@@ -149,8 +155,7 @@ impl Hops {
         now: Now,
     ) {
         let bit = 1 << shard;
-        // Behind those that wait already.
-        let is_blocked = self.pending.iter().any(|pending| pending.directed.is_some() && pending.shards & bit != 0);
+        let is_blocked = self.blocked & bit != 0;
         if is_blocked || host.forward(bit, &forwarded(self.shard, view, stamp, Some(directed), now)) != 0 {
             self.refused.push((shard, directed));
         } else {
@@ -238,6 +243,7 @@ impl Broker {
             }
             pending.shards != 0
         });
+        hops.blocked = hops.pending.iter().fold(0, |blocked, pending| blocked | pending.shards);
         for Owed { name, connection, delivery, code } in done {
             if self.clients.named(name).is_none() {
                 continue;
