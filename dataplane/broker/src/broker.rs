@@ -3,7 +3,7 @@
 //! Owns everything of one shard. Each call does what it says, then sees to what that has left to do ([`Broker::settle`]):
 //! messages that were let go, connections that have to end, wills.
 
-use crate::clients::{Clients, Name};
+use crate::clients::{Clients, Doomed, Name};
 use crate::hops::Hops;
 use crate::retained::Kept;
 use crate::session::Pause;
@@ -95,10 +95,7 @@ impl Broker {
             }
         };
         self.settle(host, now);
-        let is_same = |session: &crate::session::Session| {
-            session.connection.as_ref().is_some_and(|connection| connection.number == number)
-        };
-        if self.clients.named(name).is_some_and(is_same) { next } else { Next::Closed }
+        if self.has_connection(name, number) { next } else { Next::Closed }
     }
 
     /// A connection is gone.
@@ -234,8 +231,8 @@ impl Broker {
             while let Some(message) = self.clients.let_go.pop() {
                 self.store.release(message);
             }
-            if let Some((name, code)) = self.clients.doomed.pop() {
-                if self.clients.named(name).is_some_and(crate::session::Session::is_connected) {
+            if let Some(Doomed { name, number, code }) = self.clients.doomed.pop() {
+                if self.has_connection(name, number) {
                     self.cut(host, name.slot, code, now);
                 }
             } else if let Some(will) = self.wills.pop_front() {
@@ -244,6 +241,12 @@ impl Broker {
                 return;
             }
         }
+    }
+
+    /// Whether a session still has that connection.
+    pub(crate) fn has_connection(&self, name: Name, number: u32) -> bool {
+        let connection = self.clients.named(name).and_then(|session| session.connection.as_ref());
+        connection.is_some_and(|connection| connection.number == number)
     }
 
     /// Ends a connection whose client broke the protocol.

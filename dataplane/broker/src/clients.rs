@@ -15,13 +15,23 @@ use hashbrown::HashTable;
 use mqtt::{Ack, AckKind, Packet, PacketId, Qos, ReasonCode};
 use siphasher::sip::SipHasher13;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 
 /// A session that may be gone when it is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Name {
     pub(crate) slot: u32,
     pub(crate) generation: u32,
+}
+
+/// A connection that is to end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Doomed {
+    pub(crate) name: Name,
+    /// Which of the session's connections it is: it may have another by then.
+    pub(crate) number: u32,
+    /// What its DISCONNECT says.
+    pub(crate) code: ReasonCode,
 }
 
 /// What one session is to get.
@@ -56,10 +66,10 @@ pub(crate) struct Clients {
     deadlines: BinaryHeap<Reverse<(Monotonic, u32, u32)>>,
     /// Messages that a delivery has let go.
     pub(crate) let_go: Vec<u32>,
-    /// Connections that are to end, and what their DISCONNECT says.
-    pub(crate) doomed: Vec<(Name, ReasonCode)>,
-    /// Sessions whose retained messages can be looked through further.
-    pub(crate) walking: Vec<u32>,
+    /// Connections that are to end.
+    pub(crate) doomed: Vec<Doomed>,
+    /// Sessions whose retained messages can be looked through further, in turn.
+    pub(crate) walking: VecDeque<u32>,
 }
 
 impl Clients {
@@ -77,7 +87,7 @@ impl Clients {
             deadlines: BinaryHeap::new(),
             let_go: Vec::new(),
             doomed: Vec::new(),
-            walking: Vec::new(),
+            walking: VecDeque::new(),
         }
     }
 
@@ -203,7 +213,10 @@ impl Clients {
     /// Ends a connection when whatever goes on is done.
     pub(crate) fn doom(&mut self, slot: u32, code: ReasonCode) {
         let name = self.name(slot);
-        self.doomed.push((name, code));
+        if let Some(connection) = &self.get(slot).connection {
+            let number = connection.number;
+            self.doomed.push(Doomed { name, number, code });
+        }
     }
 
     /// Stops reading a connection.
@@ -384,7 +397,7 @@ impl Clients {
                 let is_ready = !session.walks.is_empty() && host.waiting(link) <= limits.output_bytes_max / 2;
                 if is_ready && !session.is_walking {
                     session.is_walking = true;
-                    walking.push(slot);
+                    walking.push_back(slot);
                 }
                 return;
             };

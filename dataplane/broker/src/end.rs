@@ -1,7 +1,7 @@
 //! How connections and sessions end: by a word, without one, when their time is over (3.14, v5 4.1, v3 3.1.2.5).
 
 use crate::broker::Broker;
-use crate::session::after_s;
+use crate::session::{Pause, after_s};
 use crate::{Count, End, Happened, Host, Next, Now, Slot, Word};
 use base::Monotonic;
 use mqtt::{Auth, Disconnect, ReasonCode};
@@ -91,8 +91,14 @@ impl Broker {
 
     /// Something of a session is due.
     pub(crate) fn expired<H: Host>(&mut self, host: &mut H, slot: u32, now: Now) {
-        let session = self.clients.get(slot);
-        if session.is_connected() {
+        let session = self.clients.get_mut(slot);
+        if let Some(connection) = &mut session.connection {
+            if connection.pauses & (Pause::Ring as u8 | Pause::Memory as u8) != 0 {
+                // Who is not read cannot be heard.
+                connection.heard = now.monotonic;
+                self.clients.arm(slot);
+                return;
+            }
             // v5 3.1.2.10, v3 3.1.2.10.
             host.count(Count::KeepAlive);
             self.cut(host, slot, ReasonCode::KeepAliveTimeout, now);

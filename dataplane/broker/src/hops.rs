@@ -49,6 +49,8 @@ pub(crate) struct Hops {
     pending: VecDeque<Pending>,
     /// Shards that a message waits for: what goes there waits behind it.
     blocked: u64,
+    /// Acknowledgements of what does not wait any more.
+    done: Vec<Owed>,
     /// Members of shared groups whose shard has no room for the message at hand.
     pub(crate) refused: Vec<(u8, Directed)>,
     unsaid: VecDeque<Unsaid>,
@@ -88,6 +90,7 @@ impl Hops {
             properties: Vec::new(),
             pending: VecDeque::new(),
             blocked: 0,
+            done: Vec::new(),
             refused: Vec::new(),
             unsaid: VecDeque::new(),
             interests: Interests::new(bucket_count, key),
@@ -224,7 +227,7 @@ impl Broker {
             unsaid.shards != 0
         });
         // Words go before messages.
-        let mut done = VecDeque::new();
+        let mut done = core::mem::take(&mut hops.done);
         let shard = hops.shard;
         hops.pending.retain_mut(|pending| {
             let free = pending.shards & !blocked;
@@ -244,16 +247,16 @@ impl Broker {
             pending.shards != 0
         });
         hops.blocked = hops.pending.iter().fold(0, |blocked, pending| blocked | pending.shards);
-        for Owed { name, connection, delivery, code } in done {
+        for Owed { name, connection, delivery, code } in done.drain(..) {
             if self.clients.named(name).is_none() {
                 continue;
             }
-            let session = self.clients.get_mut(name.slot);
-            session.is_pending = false;
-            if session.connection.as_ref().is_some_and(|own| own.number == connection) {
+            self.clients.get_mut(name.slot).is_pending = false;
+            if self.has_connection(name, connection) {
                 self.owed(host, name.slot, delivery, code);
             }
             self.clients.resume(host, name.slot, Pause::Ring);
         }
+        self.hops.done = done;
     }
 }

@@ -129,7 +129,8 @@ pub trait Host {
     ///
     /// # Errors
     /// [`Full`] if it does not fit. The broker keeps messages within [`crate::Limits::output_bytes_max`] by itself; room
-    /// beyond that is for acknowledgements, and a connection that has none left is closed.
+    /// beyond that is for acknowledgements, and a connection that has none left is closed. Once there is room again
+    /// [`crate::Broker::writable`] is called, as after every drain.
     fn send(&mut self, link: Link, pieces: &[&[u8]]) -> Result<(), Full>;
 
     /// Bytes that are queued for a connection.

@@ -112,7 +112,7 @@ impl Broker {
     /// Looks further through what is to be looked through, for clients that take it.
     pub(crate) fn walk<H: Host>(&mut self, host: &mut H, now: Now) {
         for _ in 0..TURN {
-            let Some(slot) = self.clients.walking.pop() else { return };
+            let Some(slot) = self.clients.walking.pop_front() else { return };
             let session = self.clients.get_mut(slot);
             session.is_walking = false;
             let Some(mut walk) = session.walks.pop_front() else { continue };

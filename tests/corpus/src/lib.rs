@@ -45,6 +45,7 @@ targets! {
     lorawan_phy: lorawan::fuzzing::phy,
     lorawan_uplink_commands: lorawan::fuzzing::uplink_commands,
     mqtt_packet: mqtt::fuzzing::packet,
+    mqtt_session: broker::fuzzing::session,
     mqtt_topic: mqtt::fuzzing::topic,
     plan_config: plan::fuzzing::config,
     session_gateways: session::fuzzing::gateways,

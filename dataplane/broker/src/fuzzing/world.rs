@@ -127,7 +127,7 @@ fn limits(is_wide: bool, overflow: Overflow) -> Limits {
 }
 
 fn version_of(client: usize) -> Version {
-    if client % 2 == 0 { Version::V5 } else { Version::V3 }
+    if client.is_multiple_of(2) { Version::V5 } else { Version::V3 }
 }
 
 fn qos_of(byte: usize) -> Qos {
@@ -169,7 +169,9 @@ impl World {
             }
             7 | 17 => self.subscribe(client, steps.below(FILTERS.len()), qos_of(steps.below(3))),
             8 => self.unsubscribe(client, steps.below(FILTERS.len())),
-            9 | 10 => self.read(client),
+            9 | 10 => {
+                self.read(client);
+            }
             11 => self.answer(client, 1 + steps.below(4)),
             12 => self.rig.turn(),
             13 => {
@@ -381,29 +383,32 @@ impl World {
         }
     }
 
-    /// A client reads all there is.
-    fn read(&mut self, index: usize) {
-        let Some(peer) = self.clients[index].peer else { return };
+    /// A client reads all there is. Returns how many packets.
+    fn read(&mut self, index: usize) -> usize {
+        let Some(peer) = self.clients[index].peer else { return 0 };
+        let mut count = 0;
         let Self { rig, clients, messages, owed, .. } = self;
         let client = &mut clients[index];
-        rig.read_each(peer, |packet| match packet {
-            Packet::Connack(connack) => {
-                if !connack.session_present {
+        rig.read_each(peer, |packet| {
+            count += 1;
+            match packet {
+                Packet::Connack(connack) if !connack.session_present => {
                     client.unacknowledged.clear();
                     client.received.clear();
                     client.subscriptions.clear();
                     owed.retain(|(owed, _)| *owed != index);
                 }
+                Packet::Publish(publish) => {
+                    let text = String::from_utf8_lossy(publish.payload);
+                    let number: usize = text.trim().parse().expect("a message of ours");
+                    got(client, messages, number, publish);
+                    owed.remove(&(index, number));
+                }
+                Packet::Ack(ack) => acknowledged(client, messages, ack),
+                _ => {}
             }
-            Packet::Publish(publish) => {
-                let text = String::from_utf8_lossy(publish.payload);
-                let number: usize = text.trim().parse().expect("a message of ours");
-                got(client, messages, number, publish);
-                owed.remove(&(index, number));
-            }
-            Packet::Ack(ack) => acknowledged(client, messages, ack),
-            _ => {}
         });
+        count
     }
 
     /// Everybody comes back and reads; then everybody is gone.
@@ -424,13 +429,16 @@ impl World {
                 self.connect(index, true, 1);
             }
         }
-        for _ in 0..2000 {
+        let mut quiet_count = 0;
+        while quiet_count < 3 {
+            let mut count = 0;
             for index in 0..CLIENT_COUNT {
-                self.read(index);
+                count += self.read(index);
                 self.answer(index, usize::MAX);
             }
             self.rig.rest();
             self.notice();
+            quiet_count = if count == 0 { quiet_count + 1 } else { 0 };
         }
         if self.is_wide {
             for what in [Count::QueueFull, Count::DeliveriesFull, Count::PublishRefused, Count::ForwardDropped] {

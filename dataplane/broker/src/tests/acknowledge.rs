@@ -1,3 +1,5 @@
+//! What is in flight, both ways: quality of service, packet identifiers, receive maximum (v5 4.3 to 4.9, v3 4.3 to 4.6).
+
 use super::*;
 use crate::Count;
 use AckKind::{Puback, Pubcomp, Pubrec, Pubrel};

@@ -1,3 +1,5 @@
+//! CONNECT and CONNACK, takeover, keep alive, authentication (3.1, 3.2, 3.12, v5 4.12).
+
 use super::*;
 use crate::{Count, Identity};
 
@@ -78,6 +80,17 @@ fn an_older_connection_is_taken_over() {
             ["a connected", "a disconnected: Broker(SessionTakenOver)", "a connected, resumed"]
         );
     }
+}
+
+#[test]
+fn an_older_connection_that_takes_no_more_does_not_take_the_newer_with_it() {
+    let mut rig = rig();
+    let first = rig.join(&lasting(Version::V5, "a"));
+    rig.set_output_room(first, 0);
+    let second = rig.join(&lasting(Version::V5, "a"));
+    assert!(!rig.is_connected(first));
+    rig.send(second, &Packet::Pingreq);
+    assert_eq!(rig.read(second), ["PINGRESP"]);
 }
 
 #[test]

@@ -1,3 +1,5 @@
+//! PUBLISH: who gets it, with what, and what becomes of it where something is full (3.3).
+
 use super::*;
 use crate::{Action, Count};
 

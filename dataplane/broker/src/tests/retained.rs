@@ -1,3 +1,5 @@
+//! Retained messages (3.3.1.3, v5 3.8.3.1).
+
 use super::*;
 use crate::Count;
 use mqtt::RetainHandling;

@@ -1,3 +1,5 @@
+//! Sessions: what waits in them, and when they end (4.1, 4.5).
+
 use super::*;
 use crate::Count;
 use core::time::Duration;

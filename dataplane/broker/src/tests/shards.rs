@@ -1,3 +1,5 @@
+//! Several shards: messages, acknowledgements, retained messages and groups across them.
+
 use super::*;
 use crate::{Count, Identity};
 
@@ -85,6 +87,24 @@ fn a_message_is_acknowledged_once_every_ring_has_it() {
         assert!(!rig.is_paused(writer));
         assert_eq!(rig.counted(Count::ForwardWaited), 2);
     }
+}
+
+#[test]
+fn a_publisher_that_is_not_read_does_not_lose_its_keep_alive() {
+    let mut rig = rig_of(2);
+    let far = rig.join_at(1, &clean(Version::V3, "far"));
+    rig.subscribe(far, "#", Qos::AtLeastOnce);
+    rig.rest();
+    rig.shards[0].ring_room = 0;
+    let writer = rig.join_at(0, &Connect { keep_alive_s: 10, ..clean(Version::V3, "w") });
+    rig.publish(writer, "a", q1(1), "x");
+    rig.pass(core::time::Duration::from_secs(100));
+    assert!(rig.is_connected(writer) && rig.is_paused(writer));
+    rig.shards[0].ring_room = 1;
+    rig.rest();
+    assert_eq!(rig.read(writer), ["PUBACK #1 00"]);
+    rig.pass(core::time::Duration::from_secs(40));
+    assert!(!rig.is_connected(writer), "from then on it is heard, or not");
 }
 
 fn now() -> crate::Now {

@@ -1,3 +1,5 @@
+//! SUBSCRIBE and UNSUBSCRIBE, and shared subscriptions (3.8 to 3.11, v5 4.8).
+
 use super::*;
 use crate::{Action, Count};
 use mqtt::RetainHandling;
