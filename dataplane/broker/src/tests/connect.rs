@@ -207,3 +207,33 @@ fn a_ping_is_answered() {
         assert_eq!(rig.read(peer), ["PINGRESP"]);
     }
 }
+
+#[test]
+fn client_identifiers_of_any_letters_and_digits_are_allowed() {
+    for version in BOTH {
+        let mut rig = rig();
+        for name in
+            ["0", "0123456789abcdefghijklm", "ABCDEFGHIJKLMNOPQRSTUVW", "nopqrstuvwxyzXYZ", "länger als 23 Zeichen/+#"]
+        {
+            rig.join(&clean(version, name));
+        }
+        assert_eq!(rig.brokers[0].session_count(), 5);
+    }
+}
+
+#[test]
+fn a_connection_gets_one_connack_and_no_words_for_reasons() {
+    let mut rig = rig();
+    let list = [Property::RequestProblemInformation(false)];
+    let peer = rig.connect(0, &Connect { properties: Properties::listed(&list), ..clean(Version::V5, "a") });
+    rig.publish(peer, "a", q1(1), "x");
+    rig.ack(peer, AckKind::Pubrel, 2);
+    let said = rig.read(peer);
+    assert!(said[0].starts_with("CONNACK 00 {") && said[1..] == ["PUBACK #1 10", "PUBCOMP #2 92"], "{said:?}");
+    let older = peer;
+    let peer = rig.connect(0, &clean(Version::V5, "a"));
+    rig.send(peer, &Packet::Pingreq);
+    assert_eq!(rig.read(older), ["DISCONNECT 8E", "closed 8E"]);
+    let said = rig.read(peer);
+    assert!(said[0].starts_with("CONNACK 00 {") && said[1..] == ["PINGRESP"], "{said:?}");
+}

@@ -381,3 +381,15 @@ fn messages_of_a_publisher_keep_their_order_in_each_quality() {
         assert_eq!(seen, expected);
     }
 }
+
+#[test]
+fn dup_says_whether_this_sending_is_a_second_one() {
+    for version in BOTH {
+        let (mut rig, reader, writer) = pair(limits(), &clean(version, "r"), &clean(version, "w"));
+        rig.subscribe(reader, "#", Qos::ExactlyOnce);
+        for delivery in [q1(1), q2(2)] {
+            rig.publish_with(writer, Publish { delivery, dup: true, ..Publish::new(topic("a"), b"x") });
+        }
+        assert_eq!(rig.read(reader), ["PUBLISH a q1 #1 = x", "PUBLISH a q2 #2 = x"]);
+    }
+}

@@ -153,3 +153,16 @@ fn a_client_that_leaves_while_it_gets_retained_messages_leaves_nothing_behind() 
     rig.rest();
     assert_eq!((rig.brokers[0].retained_count(), rig.brokers[0].message_bytes()), (0, 0));
 }
+
+#[test]
+fn a_retained_message_of_qos_0_replaces_the_one_before() {
+    for version in BOTH {
+        let mut rig = rig();
+        let (reader, writer) = (rig.join(&clean(version, "r")), rig.join(&clean(version, "w")));
+        retained(&mut rig, writer, "a", q2(1), "one");
+        retained(&mut rig, writer, "a", Q0, "two");
+        let said = rig.subscribe_with(reader, Subscription::new(filter("a"), Qos::ExactlyOnce), &[]);
+        assert_eq!(said[1..], ["PUBLISH a q0 retain = two"]);
+        assert_eq!(rig.brokers[0].message_count(), 1);
+    }
+}

@@ -216,3 +216,16 @@ fn a_malformed_shared_subscription_is_refused_with_3_1_1_as_well() {
     rig.send(reader, &Packet::Subscribe(Subscribe::new(id(1), Subscriptions::listed(&list))));
     assert_eq!(rig.read(reader), ["SUBACK #1 80"]);
 }
+
+#[test]
+fn a_member_of_a_group_gets_its_share_beside_its_own_each_with_its_identifier() {
+    let (mut rig, reader, writer) = pair(Version::V5);
+    for (name, number) in [("t", 1), ("$share/g/t", 2)] {
+        let identifier = [Property::SubscriptionIdentifier(mqtt::SubscriptionId::new(number).expect("in range"))];
+        rig.subscribe_with(reader, Subscription::new(filter(name), Qos::AtMostOnce), &identifier);
+    }
+    rig.publish(writer, "t", Q0, "x");
+    let mut said = rig.read(reader);
+    said.sort();
+    assert_eq!(said, ["PUBLISH t q0 {id 1} = x", "PUBLISH t q0 {id 2} = x"]);
+}
