@@ -220,7 +220,8 @@ impl Deliveries {
         None
     }
 
-    /// PUBREC came: the message is not needed any more and comes back; PUBREL is to go, behind those before it.
+    /// PUBREC came: the message is not needed any more and comes back; PUBREL is to go, behind those before it, and at once:
+    /// if this was not sent on this connection, [`Self::set_sent`] follows.
     pub(crate) fn release(&mut self, flow: &mut Flow, place: u32) -> u32 {
         self.unlink(flow, place);
         let next = match flow.released {
@@ -235,9 +236,6 @@ impl Deliveries {
         match next {
             NONE => flow.tail = place,
             next => self.nodes[next].previous = place,
-        }
-        if flow.next == next {
-            flow.next = place;
         }
         flow.released = place;
         self.free_identifiers(place);

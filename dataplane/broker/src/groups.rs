@@ -58,13 +58,12 @@ impl Broker {
         true
     }
 
-    /// A session leaves all of them, since it ends.
+    /// A session leaves all of them: it ends.
     pub(crate) fn leave_groups<H: Host>(&mut self, host: &mut H, slot: u32) {
         let shards = self.shards_of_groups(slot);
         if shards != 0 {
             let member = self.member(slot);
             self.hops.say(host, shards, &Word::Gone { member });
-            self.clients.get_mut(slot).away.clear();
         }
     }
 

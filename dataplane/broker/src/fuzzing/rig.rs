@@ -32,6 +32,8 @@ pub struct Shard {
     rings: Vec<VecDeque<Vec<u8>>>,
     /// Records that a ring takes.
     pub ring_room: usize,
+    /// Bytes of the largest record that it takes.
+    pub record_bytes_max: usize,
     counts: Vec<u64>,
     /// What happened, in words.
     pub happened: Vec<String>,
@@ -126,8 +128,9 @@ impl Shard {
                 continue;
             }
             assert!(target != usize::from(self.number), "nobody hops to itself");
-            if self.rings[target].len() < self.ring_room {
-                self.rings[target].push_back(pieces.concat());
+            let record = pieces.concat();
+            if self.rings[target].len() < self.ring_room && record.len() <= self.record_bytes_max {
+                self.rings[target].push_back(record);
             } else {
                 refused |= 1 << target;
             }
@@ -179,6 +182,7 @@ impl Rig {
             wires: Vec::new(),
             rings: vec![VecDeque::new(); usize::from(shard_count)],
             ring_room: usize::MAX,
+            record_bytes_max: usize::MAX,
             counts: vec![0; Count::ALL.len()],
             happened: Vec::new(),
             denied: Vec::new(),

@@ -393,3 +393,41 @@ fn dup_says_whether_this_sending_is_a_second_one() {
         assert_eq!(rig.read(reader), ["PUBLISH a q1 #1 = x", "PUBLISH a q2 #2 = x"]);
     }
 }
+
+#[test]
+fn bytes_that_wait_have_a_bound_and_come_back() {
+    let limits = Limits { queue_bytes_max: 1000, ..limits() };
+    let (mut rig, reader, writer) = pair(limits, &lasting(Version::V5, "r"), &clean(Version::V5, "w"));
+    rig.subscribe(reader, "#", Qos::ExactlyOnce);
+    rig.lose(reader);
+    for round in 0..50 {
+        for number in 1..=5 {
+            rig.publish(writer, "a", q1(number), &"x".repeat(300));
+        }
+        assert_eq!(rig.counted(Count::QueueFull), 2 * (round + 1), "three fit");
+        let reader = rig.join(&lasting(Version::V5, "r"));
+        let mut ids = Vec::new();
+        rig.read_each(reader, |packet| {
+            if let Packet::Publish(publish) = packet {
+                ids.extend(publish.delivery.packet_id());
+            }
+        });
+        assert_eq!(ids.len(), 3);
+        for id in ids {
+            rig.ack(reader, AckKind::Puback, id.get());
+        }
+        rig.lose(reader);
+        rig.read(writer);
+    }
+}
+
+#[test]
+fn no_answer_is_larger_than_its_client_takes() {
+    let list = [Property::MaximumPacketSize(core::num::NonZeroU32::new(4).expect("not 0"))];
+    let mut rig = rig();
+    let peer = rig.connect(0, &Connect { properties: Properties::listed(&list), ..clean(Version::V5, "a") });
+    rig.publish(peer, "a", q2(1), "x");
+    rig.ack(peer, AckKind::Pubrel, 1);
+    rig.send(peer, &Packet::Pingreq);
+    assert_eq!(rig.read(peer), ["PUBCOMP #1 00", "PINGRESP"], "neither CONNACK nor a PUBREC with its code");
+}

@@ -156,6 +156,15 @@ fn retained_messages_are_on_every_shard_and_the_later_one_stays() {
         rig.lose(reader);
     }
     assert_eq!(said, ["PUBLISH t q0 retain = one", "PUBLISH t q0 retain = one"]);
+    // One that was published after another had arrived is later, whatever the clocks say.
+    rig.publish_with(writers[0], publish("two"));
+    rig.rest();
+    for shard in 0..2 {
+        let reader = rig.join_at(shard, &clean(Version::V5, "r"));
+        let said = rig.subscribe_with(reader, Subscription::new(filter("t"), Qos::AtMostOnce), &[]);
+        assert_eq!(said[1..], ["PUBLISH t q0 retain = two"], "shard {shard}");
+        rig.lose(reader);
+    }
     // One is removed while an older one is still on its way.
     rig.publish_with(writers[0], publish("older"));
     rig.publish_with(writers[1], publish("newer"));
@@ -284,4 +293,24 @@ fn spaces_are_apart_on_all_shards() {
     assert_eq!(rig.read(far), [""; 0]);
     let said = rig.subscribe_with(far, Subscription::new(filter("t"), Qos::AtMostOnce), &[]);
     assert_eq!(said.len(), 1);
+}
+
+#[test]
+fn a_message_does_not_overtake_one_that_the_ring_had_no_room_for() {
+    let mut rig = rig_of(2);
+    let far = rig.join_at(1, &clean(Version::V5, "far"));
+    rig.subscribe(far, "#", Qos::AtLeastOnce);
+    rig.rest();
+    let writers = [rig.join_at(0, &clean(Version::V5, "a")), rig.join_at(0, &clean(Version::V5, "b"))];
+    rig.shards[0].record_bytes_max = 100;
+    rig.publish(writers[0], "a", q1(1), &"x".repeat(200));
+    rig.publish(writers[1], "a", q1(1), "y");
+    for _ in 0..3 {
+        rig.turn();
+    }
+    assert_eq!((rig.read(far), rig.read(writers[1])), (vec![], vec![]));
+    rig.shards[0].record_bytes_max = usize::MAX;
+    rig.rest();
+    let said = rig.read(far);
+    assert!(said[0].ends_with('x') && said[1].ends_with('y') && said.len() == 2, "{said:?}");
 }
