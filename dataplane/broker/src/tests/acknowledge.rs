@@ -227,3 +227,25 @@ fn packet_identifiers_in_use_are_passed_over() {
     rig.ack(reader, Puback, 1);
     assert_eq!(rig.brokers[0].delivery_count(), 0);
 }
+
+#[test]
+fn an_acknowledgement_may_come_before_its_message_was_sent_again() {
+    for kind in [Pubrec, Puback] {
+        let (mut rig, reader, writer) = pair(Version::V5, Qos::ExactlyOnce);
+        for number in 1..=2 {
+            rig.publish(writer, "a", if kind == Pubrec { q2(number) } else { q1(number) }, "x");
+        }
+        assert_eq!(rig.read(reader).len(), 2);
+        rig.lose(reader);
+        let maximum = [Property::ReceiveMaximum(NonZeroU16::MIN), AN_HOUR[0]];
+        let reader = rig.join(&Connect { properties: Properties::listed(&maximum), ..lasting(Version::V5, "r") });
+        assert_eq!(rig.read(reader).len(), 1);
+        rig.ack(reader, kind, 2);
+        rig.ack(reader, kind, 1);
+        let released: &[&str] = if kind == Pubrec { &["PUBREL #2 00", "PUBREL #1 00"] } else { &[] };
+        assert_eq!(rig.read(reader), released);
+        rig.ack(reader, Pubcomp, 2);
+        rig.ack(reader, Pubcomp, 1);
+        assert_eq!((rig.read(reader), rig.brokers[0].delivery_count()), (vec![], 0));
+    }
+}

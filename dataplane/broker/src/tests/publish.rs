@@ -431,3 +431,21 @@ fn no_answer_is_larger_than_its_client_takes() {
     rig.send(peer, &Packet::Pingreq);
     assert_eq!(rig.read(peer), ["PUBCOMP #1 00", "PINGRESP"], "neither CONNACK nor a PUBREC with its code");
 }
+
+#[test]
+fn when_memory_is_short_nobody_holds_much_of_it() {
+    let limits = Limits { message_bytes_max: 1 << 14, queue_bytes_max: 1 << 15, packet_bytes_max: 1 << 13, ..limits() };
+    let (mut rig, away, writer) = pair(limits, &lasting(Version::V5, "away"), &clean(Version::V5, "w"));
+    let reader = rig.join(&clean(Version::V5, "r"));
+    for peer in [away, reader] {
+        rig.subscribe(peer, "#", Qos::AtLeastOnce);
+    }
+    rig.lose(away);
+    for number in 1..=20 {
+        rig.publish(writer, "a", q1(number), &"x".repeat(1900));
+        assert_eq!(rig.read(writer), [format!("PUBACK #{number} 00")]);
+        assert_eq!(rig.read(reader).len(), 1, "who is there gets everything");
+        rig.ack(reader, AckKind::Puback, number);
+    }
+    assert_eq!(rig.counted(Count::QueueFull), 14);
+}

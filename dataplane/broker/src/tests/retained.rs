@@ -152,6 +152,7 @@ fn a_client_that_leaves_while_it_gets_retained_messages_leaves_nothing_behind() 
     }
     rig.rest();
     assert_eq!((rig.brokers[0].retained_count(), rig.brokers[0].message_bytes()), (0, 0));
+    assert_eq!(rig.brokers[0].retained.level_count(), 0, "no walk keeps its place");
 }
 
 #[test]

@@ -314,3 +314,23 @@ fn a_message_does_not_overtake_one_that_the_ring_had_no_room_for() {
     let said = rig.read(far);
     assert!(said[0].ends_with('x') && said[1].ends_with('y') && said.len() == 2, "{said:?}");
 }
+
+#[test]
+fn a_message_for_a_session_that_is_gone_reaches_nobody_else() {
+    let mut rig = rig_of(2);
+    let names: Vec<String> = (0..20).map(|number| format!("$share/g{number}/t")).collect();
+    let member = rig.join_at(1, &clean(Version::V5, "m"));
+    for name in &names {
+        rig.subscribe(member, name, Qos::AtLeastOnce);
+    }
+    rig.rest();
+    let writer = rig.join_at(0, &clean(Version::V5, "w"));
+    rig.publish(writer, "t", q1(1), "x");
+    // Groups of the first shard have chosen, and what they chose is in the ring.
+    rig.lose(member);
+    let other = rig.join_at(1, &clean(Version::V5, "other"));
+    rig.rest();
+    assert_eq!(rig.read(other), [""; 0]);
+    assert!(rig.counted(Count::ForwardedStale) > 0);
+    assert_eq!(rig.brokers[1].message_count(), 0);
+}
