@@ -9,7 +9,7 @@
 //!   deadline, expire, turn                  ->          -> Host::happened, count                 presence, reasons
 //! ```
 //!
-//! A client identifier belongs to one shard. A message is written once per shard and refers to by all who get it. Clauses are
+//! A client identifier belongs to one shard. A message is written once per shard and referred to by all who get it. Clauses are
 //! cited as `v3` and `v5`, as the `mqtt` room does.
 
 mod acknowledge;

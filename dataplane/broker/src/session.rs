@@ -175,3 +175,6 @@ pub(crate) fn after_s(now: Monotonic, seconds: u32) -> Monotonic {
 pub(crate) fn lower(published: Qos, subscribed: u8) -> Qos {
     Qos::from_wire(subscribed).map_or(published, |subscribed| published.min(subscribed))
 }
+
+// Of the 1 KiB that an idle connection with a subscription may take in all.
+const _: () = assert!(size_of::<Session>() <= 400);
