@@ -21,10 +21,13 @@ pub(crate) struct Memory {
     pub(crate) read: Rc<Cell<usize>>,
     /// What each file held when it was synced last, once [`Memory::loses_bytes`] was called. Else what is written is stored
     /// at once.
-    synced: Rc<RefCell<Option<BTreeMap<String, Vec<u8>>>>>,
+    synced: Rc<RefCell<Option<Image>>>,
 }
 
 type Names = BTreeMap<String, Rc<RefCell<Vec<u8>>>>;
+
+/// What files hold, by name.
+type Image = BTreeMap<String, Vec<u8>>;
 
 pub(crate) const DISK_BYTES: u64 = 1 << 40;
 
@@ -52,12 +55,12 @@ impl Memory {
     }
 
     /// What the files hold.
-    pub(crate) fn image(&self) -> BTreeMap<String, Vec<u8>> {
+    pub(crate) fn image(&self) -> Image {
         self.files.borrow().iter().map(|(name, bytes)| (name.clone(), bytes.borrow().clone())).collect()
     }
 
     /// Puts back what they held.
-    pub(crate) fn restore(&self, image: &BTreeMap<String, Vec<u8>>) {
+    pub(crate) fn restore(&self, image: &Image) {
         let file = |(name, bytes): (&String, &Vec<u8>)| (name.clone(), Rc::new(RefCell::new(bytes.clone())));
         *self.files.borrow_mut() = image.iter().map(file).collect();
     }
