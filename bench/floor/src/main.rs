@@ -14,17 +14,22 @@ use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 use uring::{HostLimits, ShardConfig, Sizing, Uring, Wanted};
 
 const USAGE: &str = "\
-Usage: trunkline-floor --cert FILE --key FILE --message-bytes N [--plain]
+Usage: trunkline-floor --cert FILE --key FILE --message-bytes N [--plain] [--gather-us N]
   Serves on free ports of 127.0.0.1 until it is ended. For bench/load.";
+
+/// A sleep gathers as long as the dataplane's does if nothing is said: what it saves is the driver's doing, on both sides.
+const GATHER_US: u64 = 100;
 
 /// As a gateway slot of the dataplane asks for.
 const RECEIVE_BYTES: usize = uring::SLOT_RECEIVE_BYTES;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let (mut cert, mut key, mut message_bytes, mut plain) = (None, None, None, false);
+    let mut gather_us = GATHER_US;
     let mut arguments = std::env::args().skip(1);
     while let Some(option) = arguments.next() {
         match option.as_str() {
@@ -32,6 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             "--key" => key = arguments.next(),
             "--message-bytes" => message_bytes = arguments.next().and_then(|count| count.parse::<usize>().ok()),
             "--plain" => plain = true,
+            "--gather-us" => gather_us = arguments.next().and_then(|span| span.parse().ok()).ok_or(USAGE)?,
             _ => return Err(format!("unknown option `{option}`\n{USAGE}").into()),
         }
     }
@@ -57,7 +63,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         peers,
         directory: None,
     };
-    let mut floor = Floor::new(Uring::start(config)?, tls, message_bytes);
+    let mut uring = Uring::start(config)?;
+    let _gathers = uring.gather(Duration::from_micros(gather_us));
+    let mut floor = Floor::new(uring, tls, message_bytes);
     println!("ready: udp {udp_address}, wss {wss_address}");
     floor.run(&AtomicBool::new(false));
     Ok(())
