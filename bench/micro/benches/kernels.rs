@@ -52,7 +52,7 @@ fn between_threads(criterion: &mut Criterion) {
                 let mut sum = 0u64;
                 for _ in 0..count {
                     let read = loop {
-                        match receiver.pop(&mut out) {
+                        match receiver.pop(&mut out[..]) {
                             Some(read) => break read,
                             None => std::hint::spin_loop(),
                         }

@@ -29,7 +29,7 @@ fn hop() -> Box<dyn Work> {
     let operation = |state: &mut State| {
         state.out[0] = 0xFF;
         let pushed = state.sender.push(&state.record).is_ok();
-        state.count = if pushed { state.receiver.pop(&mut state.out).unwrap_or(0) } else { 0 };
+        state.count = if pushed { state.receiver.pop(&mut state.out[..]).unwrap_or(0) } else { 0 };
     };
     plain(state, operation, |state| state.out[..state.count].to_vec(), record.to_vec())
 }

@@ -85,14 +85,20 @@ impl Pool {
         self.next.len()
     }
 
+    /// Whether so many bytes would find room.
+    #[must_use]
+    pub const fn has_room(&self, queue: &Queue, bytes: usize) -> bool {
+        let room = if queue.tail == NONE { 0 } else { BLOCK_BYTES - queue.end as usize };
+        bytes.saturating_sub(room).div_ceil(BLOCK_BYTES) <= self.free_count
+    }
+
     /// Appends all of `parts`, in order, or nothing.
     ///
     /// # Errors
     /// [`Exhausted`] when the pool cannot hold it.
     pub fn push(&mut self, queue: &mut Queue, parts: &[&[u8]]) -> Result<(), Exhausted> {
         let total: usize = parts.iter().map(|part| part.len()).sum();
-        let room = if queue.tail == NONE { 0 } else { BLOCK_BYTES - usize::from(queue.end) };
-        if total.saturating_sub(room).div_ceil(BLOCK_BYTES) > self.free_count {
+        if !self.has_room(queue, total) {
             return Err(Exhausted);
         }
         for part in parts {

@@ -4,16 +4,17 @@
 //! fit is refused whole (`DropNewest` is the caller's to count), never split over two reads.
 //!
 //! ```text
-//!   | length u16 | record … | length u16 | record … |        (a record may wrap around the ring's end)
+//!   | length u32 | record … | length u32 | record … |        (a record may wrap around the ring's end)
 //! ```
 //!
 //! Head and tail lie on cache lines of their own, and so do the two ends, which remember the other's place: whoever makes
 //! the rings of several threads side by side does not have them write to one line.
 
-/// The longest record, in bytes.
+/// The longest record that every ring has room for, in bytes.
 pub const RECORD_BYTES_MAX: usize = 4096;
 
-const LENGTH_BYTES: usize = 2;
+/// What a record takes beside itself.
+pub const LENGTH_BYTES: usize = 4;
 
 /// The writing end.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ pub struct Receiver(rtrb::Consumer<u8>);
 // The head, the tail and what never changes, each on lines of its own.
 const _: () = assert!(align_of::<rtrb::RingBuffer<u8>>() >= 64 && size_of::<rtrb::RingBuffer<u8>>() >= 3 * 64);
 
-/// Room for any record.
+/// Room for any record of the common length.
 pub type Record = [u8; RECORD_BYTES_MAX];
 
 /// The ring has no room for the record.
@@ -51,16 +52,24 @@ impl Sender {
     ///
     /// # Errors
     /// [`Full`] when the reader is too far behind; nothing was written.
-    ///
-    /// # Panics
-    /// If the record is longer than [`RECORD_BYTES_MAX`]: our own mistake.
     pub fn push(&mut self, record: &[u8]) -> Result<(), Full> {
-        assert!(record.len() <= RECORD_BYTES_MAX, "record within the bound");
-        let mut chunk = self.0.write_chunk(LENGTH_BYTES + record.len()).map_err(|_| Full)?;
+        self.push_parts(&[record])
+    }
+
+    /// The same for a record whose parts lie apart.
+    ///
+    /// # Errors
+    /// [`Full`] when the reader is too far behind, or the ring is shorter than the record; nothing was written.
+    pub fn push_parts(&mut self, parts: &[&[u8]]) -> Result<(), Full> {
+        let count: usize = parts.iter().map(|part| part.len()).sum();
+        let mut chunk = self.0.write_chunk(LENGTH_BYTES + count).map_err(|_| Full)?;
         let (first, second) = chunk.as_mut_slices();
-        let length = (record.len() as u16).to_le_bytes();
-        scatter(first, second, 0, &length);
-        scatter(first, second, LENGTH_BYTES, record);
+        scatter(first, second, 0, &(count as u32).to_le_bytes());
+        let mut at = LENGTH_BYTES;
+        for part in parts {
+            scatter(first, second, at, part);
+            at += part.len();
+        }
         chunk.commit_all();
         Ok(())
     }
@@ -68,16 +77,25 @@ impl Sender {
 
 impl Receiver {
     /// Moves the oldest record, if there is one, into `target`. Returns its length.
-    pub fn pop(&mut self, target: &mut Record) -> Option<usize> {
+    ///
+    /// # Panics
+    /// If `target` is shorter than the record: our own mistake.
+    pub fn pop(&mut self, target: &mut [u8]) -> Option<usize> {
         let head = self.0.read_chunk(LENGTH_BYTES).ok()?;
         let mut length = [0; LENGTH_BYTES];
         gather(head.as_slices(), 0, &mut length);
-        let count = usize::from(u16::from_le_bytes(length));
+        let count = u32::from_le_bytes(length) as usize;
         // A sender commits length and record in one step, so the record is there when its length is.
         let whole = self.0.read_chunk(LENGTH_BYTES + count).expect("a record is committed whole");
         gather(whole.as_slices(), LENGTH_BYTES, &mut target[..count]);
         whole.commit_all();
         Some(count)
+    }
+
+    /// Bytes that wait, lengths of records included.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.0.slots()
     }
 
     /// Whether nothing waits.
@@ -118,7 +136,7 @@ mod tests {
 
     #[test]
     fn agrees_with_a_queue_of_vectors() {
-        let (mut sender, mut receiver) = ring(RECORD_BYTES_MAX + 2 + 301);
+        let (mut sender, mut receiver) = ring(RECORD_BYTES_MAX + LENGTH_BYTES + 301);
         let mut model: VecDeque<Vec<u8>> = VecDeque::new();
         let mut random = SplitMix64::new(7);
         let mut refused = 0;
@@ -127,7 +145,8 @@ mod tests {
             if random.below(2) == 0 {
                 let count = random.below(700) as usize;
                 let record: Vec<u8> = (0..count).map(|at| (at as u32 ^ turn) as u8).collect();
-                match sender.push(&record) {
+                let (front, back) = record.split_at(count / 3);
+                match sender.push_parts(&[front, back]) {
                     Ok(()) => model.push_back(record),
                     Err(Full) => refused += 1,
                 }

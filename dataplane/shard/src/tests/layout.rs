@@ -40,7 +40,7 @@ fn assert_apart(written: &[(usize, Range<usize>)]) {
 #[test]
 fn ports_of_shards_share_no_line() {
     for count in [2, 3, 8] {
-        let ports = fabric(count, base::ring::RECORD_BYTES_MAX + 2);
+        let ports = fabric(count, base::ring::RECORD_BYTES_MAX + base::ring::LENGTH_BYTES);
         let written = ports.iter().enumerate();
         assert_apart(&written.flat_map(|(own, ports)| ports.written().map(|range| (own, range))).collect::<Vec<_>>());
     }
