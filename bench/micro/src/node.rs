@@ -155,6 +155,8 @@ impl Node {
                     queue_block_count: 16 * stream_count,
                     tls: None,
                     plain_listeners: 1,
+                    broker_tls: None,
+                    broker: None,
                     echo: false,
                     journal: Some(JournalOptions { epoch, limits: JOURNAL }),
                 };

@@ -53,6 +53,27 @@ pub(crate) struct Arguments {
     #[arg(long)]
     pub(crate) plain_listen: Option<SocketAddr>,
 
+    /// Where MQTT clients connect without TLS, by TCP or WebSocket. Off if absent; port 1883 of 127.0.0.1 is the usual one.
+    #[arg(long, requires = "mqtt_open")]
+    pub(crate) mqtt_listen: Option<SocketAddr>,
+
+    /// Where MQTT clients connect by TLS, straight or by WebSocket. Off if absent; port 8883 is the usual one.
+    #[arg(long, requires = "mqtt_open")]
+    pub(crate) mqtts_listen: Option<SocketAddr>,
+
+    /// MQTT clients are not asked who they are: all share one space of topics, where each may publish and read everything. For
+    /// closed networks, and for public conformance suites.
+    #[arg(long)]
+    pub(crate) mqtt_open: bool,
+
+    /// The largest MQTT packet, KiB.
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) mqtt_packet_kib: u32,
+
+    /// Memory for MQTT messages, wills and retained messages, MiB, all shards together; retained messages are in each.
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    pub(crate) mqtt_memory_mib: u32,
+
     /// Devices that all shards together can hold. Memory is used as they come.
     #[arg(long, default_value_t = 2_000_000)]
     pub(crate) devices_max: usize,

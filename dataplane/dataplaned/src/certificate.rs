@@ -7,11 +7,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use std::path::Path;
 use std::sync::Arc;
 
-/// A configuration for TLS 1.2 and 1.3 with ALPN `http/1.1`, from PEM files.
+/// A configuration for TLS 1.2 and 1.3 that speaks these protocols (ALPN), from PEM files.
 ///
 /// # Errors
 /// One line that names the file and what is wrong with it.
-pub(crate) fn server_config(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, String> {
+pub(crate) fn server_config(certificate: &Path, key: &Path, protocols: &[&str]) -> Result<Arc<ServerConfig>, String> {
     let chain: Vec<_> = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect)
         .map_err(|error| format!("certificate {}: {error}", certificate.display()))?;
@@ -31,6 +31,6 @@ pub(crate) fn server_config(certificate: &Path, key: &Path) -> Result<Arc<Server
             }
             other => format!("certificate {}: {other}", certificate.display()),
         })?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     Ok(Arc::new(config))
 }

@@ -13,6 +13,7 @@ mod homes;
 mod keeping;
 mod link;
 mod metrics;
+mod mqtt;
 mod offline;
 mod plan_log;
 mod serve;

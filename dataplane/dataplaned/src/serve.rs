@@ -7,7 +7,7 @@ use crate::control::{Control, Kept, Parts, Scrape, Seat};
 use crate::keeping::{self, Handle};
 use crate::metrics::{Sources, Strays};
 use crate::plan_log::{Fault, PlanLog};
-use crate::{certificate, link, metrics};
+use crate::{certificate, link, metrics, mqtt};
 use crossbeam::channel::bounded;
 use driver::{Listener, Socket};
 use files::Directory;
@@ -38,7 +38,7 @@ const HOLD_PATIENCE: Duration = Duration::from_secs(2);
 const HOLD_PAUSE: Duration = Duration::from_millis(20);
 
 /// Connections that may wait to be accepted.
-const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 
 /// Serves until SIGINT or SIGTERM.
 ///
@@ -56,7 +56,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     let backend = Backend::of(arguments.driver, &sizing)?;
 
     prepare(&arguments.data_dir)?;
-    let tls = certificate::server_config(&arguments.cert, &arguments.key)?;
+    let tls = certificate::server_config(&arguments.cert, &arguments.key, &["http/1.1"])?;
     let plan_log = open_plan(&arguments.data_dir)?;
     let _held = hold(&arguments.data_dir.join("journal"))?;
     let carried = Carried::open(&arguments.data_dir, &arguments.carry_dir);
@@ -67,6 +67,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     tracing::info!(%slots, "gateway slots");
     let (wss, wss_address) = uring::tcp_listeners(arguments.wss_listen, shard_count, BACKLOG).map_err(text)?;
     let plain = plain_listeners(arguments, shard_count)?;
+    let mqtt = mqtt::Doors::open(arguments, shard_count)?;
 
     let control_thread = thread::current();
     let notify: Arc<dyn Fn() + Send + Sync> = Arc::new(move || control_thread.unpark());
@@ -93,6 +94,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
         }
     }
 
+    let mqtt_addresses = mqtt.addresses();
+    let broker = mqtt.options(arguments, shard_count, wanted.connection_count)?;
+    let broker_tls = mqtt.tls();
+    mqtt.share_out(&mut listeners);
+
     let (doors, wakers) = uring::doors(shard_count).map_err(text)?;
     let journal = JournalOptions { epoch: recovered.epoch, limits: journal_limits(arguments, &sizing) };
     let directory = fs::File::open(&arguments.data_dir).map_err(text)?;
@@ -103,14 +109,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
         gateways: session::gateways::Limits { gateway_count_max: arguments.gateways_max.div_ceil(shard_count).max(64) },
         queue_block_count: (arguments.queue_memory_mib << 20) / base::blocks::BLOCK_BYTES / shard_count,
         tls: Some(Arc::clone(&tls)),
-        plain_listeners: 1 << PLAIN.0,
+        plain_listeners: 1 << PLAIN.0 | mqtt::PLAIN_SET,
+        broker_tls: broker_tls.clone(),
+        broker,
         echo: arguments.echo,
         journal: Some(journal),
     };
     let (started, starts) = bounded::<Result<(), String>>(shard_count);
     let mut seats = Vec::new();
     let mut threads = Vec::new();
-    let parts = shard::fabric(shard_count, RING_BYTES).into_iter().zip(doors).zip(sockets.into_iter().zip(listeners));
+    let mut ports = shard::fabric(shard_count, RING_BYTES);
+    if let Some(broker) = &broker {
+        shard::join_brokers(&mut ports, broker.limits.packet_bytes_max);
+    }
+    let parts = ports.into_iter().zip(doors).zip(sockets.into_iter().zip(listeners));
     for (index, ((ports, door), (sockets, listeners))) in parts.enumerate() {
         let mailbox = Mailbox::new(MAILBOX_COUNT, Arc::clone(&notify));
         seats.push(Seat { mailbox: mailbox.clone(), waker: wakers[index].clone() });
@@ -135,7 +147,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     control.restore(kept).map_err(|fault| format!("{}: {fault}", arguments.data_dir.display()))?;
     control.start_keeper(keeper, ends, notify).map_err(text)?;
     say_ready(&format!(
-        "ready: udp {udp_address}, wss {wss_address}{plain_address}, metrics {metrics_address}, control {}, {shard_count} shards",
+        "ready: udp {udp_address}, wss {wss_address}{plain_address}{mqtt_addresses}, metrics {metrics_address}, control {}, {shard_count} shards",
         arguments.control_socket.display()
     ));
     let all_stored = control.run();
@@ -314,6 +326,6 @@ fn say_ready(line: &str) {
     let _said = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-fn text(error: impl std::fmt::Display) -> String {
+pub(crate) fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }

@@ -5,14 +5,17 @@
 //!
 //! ```text
 //!   Free -> Head -------> Open ---------> Leaving ----------> Draining -------------> Closing
-//!           TLS, upgrade  WebSocket       we said close       what is queued leaves   asked of the driver
+//!           TLS, upgrade  WebSocket, MQTT we said close       what is queued leaves   asked of the driver
+//!                          \-> Moving -> Free here, Open on another shard
 //! ```
 
+use crate::broking::Talk;
 use crate::deliveries::DurableSession;
 use crate::streams::NONE;
 use crate::tls::Tls;
 use base::blocks::Queue;
 use base::{Monotonic, UnixMicros};
+use broker::Slot;
 use driver::Connection;
 use std::net::{Ipv4Addr, SocketAddr};
 use wire::websocket::{Assembler, DeflateParams, Opcode, Reader};
@@ -24,8 +27,10 @@ pub(crate) enum Phase {
     Free,
     /// TLS handshake and request head.
     Head,
-    /// WebSocket, on a stream or on `/echo`.
+    /// WebSocket, on a stream or on `/echo`; or MQTT.
     Open,
+    /// It belongs to another shard: what is queued leaves, then the driver lets go of it.
+    Moving,
     /// Our close frame is on its way; the peer's is awaited.
     Leaving,
     /// Nothing more is read; what is queued is sent, then the connection closes.
@@ -40,6 +45,8 @@ pub(crate) enum Reading {
     Messages(Assembler),
     /// As they come, to be sent back at once under this opcode: an echo without compression holds no message.
     Echo(Reader, Opcode),
+    /// Packets of MQTT.
+    Mqtt(Talk),
 }
 
 /// One connection.
@@ -64,6 +71,18 @@ pub(crate) struct Client {
     pub(crate) peer_closed: bool,
     /// Its stream's policy says that it is too slow to stay.
     pub(crate) overdue: bool,
+    /// It came to a listener of MQTT.
+    pub(crate) broker: bool,
+    /// Its packets are in frames of WebSocket.
+    pub(crate) web: bool,
+    /// It came from another shard.
+    pub(crate) arrived: bool,
+    /// The driver was asked to let go of it.
+    pub(crate) detaching: bool,
+    /// The shard that it moves to.
+    pub(crate) target: u8,
+    /// Its session with the broker.
+    pub(crate) session: Option<Slot>,
     /// It holds an output buffer that others need.
     pub(crate) stalled: bool,
     /// What the peer may still be sending is read and passed over before closing, lest a reset eats our last words.
@@ -117,6 +136,12 @@ impl Default for Client {
             notified: false,
             peer_closed: false,
             overdue: false,
+            broker: false,
+            web: false,
+            arrived: false,
+            detaching: false,
+            target: 0,
+            session: None,
             stalled: false,
             linger: false,
             pings: 0,

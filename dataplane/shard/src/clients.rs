@@ -4,7 +4,8 @@
 //! list of connections that have something to write. How bytes come in is in `inbound`, how messages go out in
 //! `outbound`; here are beginnings, ends and deadlines.
 
-use crate::client::{Client, Phase};
+use crate::broking::{Brokering, LATE_BYTES, Talk};
+use crate::client::{Client, Phase, Reading};
 use crate::commands::Outgoing;
 use crate::control::{FromShard, Happened, Load, Mailbox, What};
 use crate::deliveries::Unsaid;
@@ -15,7 +16,9 @@ use crate::tls::{Scratch, Tls};
 use crate::{Now, Options, STOP_TIMEOUT};
 use base::blocks::Pool;
 use base::{Eui64, Monotonic};
+use broker::{Lost, Slot};
 use driver::{Completion, Connection, Driver, End, Limits, Listener};
+use mqtt::ReasonCode;
 use plan::{Delivery, StreamPlan};
 use rustls::ServerConfig;
 use std::net::SocketAddr;
@@ -63,6 +66,8 @@ pub(crate) struct Rooms {
     pub(crate) message: Box<[u8]>,
     /// A message being decompressed.
     pub(crate) inflated: Box<[u8]>,
+    /// A packet of MQTT whose beginning was put away, and what came behind it.
+    pub(crate) packet: Box<[u8]>,
     pub(crate) inflater: Inflater,
     pub(crate) flight: Scratch,
 }
@@ -86,18 +91,27 @@ pub(crate) struct Clients {
     pub(crate) shard_count: usize,
     pub(crate) echo: bool,
     tls: Option<Arc<ServerConfig>>,
+    /// Of listeners that speak MQTT.
+    broker_tls: Option<Arc<ServerConfig>>,
     plain_listeners: u64,
+    broker_listeners: u64,
+    /// Sessions whose connection is gone; the broker is told at the turn's end.
+    pub(crate) lost: Vec<(Slot, Lost)>,
+    /// Connections that are read again.
+    pub(crate) resumed: Vec<u32>,
     tick_at: Monotonic,
     swept: usize,
     /// Where the search for stalled consumers goes on.
     pub(crate) searched: usize,
     presence_said: usize,
     /// The dataplane stops: whoever connects now is sent away.
-    stopping: bool,
+    pub(crate) stopping: bool,
 }
 
 /// What most of a connection's steps touch besides the table.
 pub(crate) struct Context<'a> {
+    /// Taken out while it works.
+    pub(crate) brokering: Option<&'a mut Brokering>,
     pub(crate) load: &'a mut Load,
     pub(crate) mailbox: &'a Mailbox,
     pub(crate) outgoing: Outgoing<'a>,
@@ -121,8 +135,11 @@ impl Clients {
             rooms: Some(Box::new(Rooms {
                 cipher: room(WORK_BYTES),
                 plain: room(WORK_BYTES),
-                message: room(inbound_bytes_max),
+                message: room(inbound_bytes_max.max(WORK_BYTES)),
                 inflated: room(inbound_bytes_max),
+                packet: room(
+                    options.broker.as_ref().map_or(0, |broker| broker.limits.packet_bytes_max as usize + LATE_BYTES),
+                ),
                 inflater: Inflater::default(),
                 flight: Scratch::default(),
             })),
@@ -132,7 +149,11 @@ impl Clients {
             shard_count,
             echo: options.echo,
             tls: options.tls.clone(),
+            broker_tls: options.broker_tls.clone(),
             plain_listeners: options.plain_listeners,
+            broker_listeners: options.broker.as_ref().map_or(0, |broker| broker.listeners),
+            lost: Vec::with_capacity(count),
+            resumed: Vec::with_capacity(count),
             tick_at: Monotonic::NEVER,
             swept: 0,
             searched: 0,
@@ -171,7 +192,11 @@ impl Clients {
                 if let Some(index) = self.find(connection) {
                     let client = &mut self.table[index];
                     client.sending = false;
-                    if client.paused && client.plain.len() < PAUSE_ABOVE_BYTES / 4 {
+                    if client.session.is_some() {
+                        self.written(driver, index, context);
+                    }
+                    let client = &mut self.table[index];
+                    if client.echo && client.paused && client.plain.len() < PAUSE_ABOVE_BYTES / 4 {
                         client.paused = false;
                         driver.resume(connection);
                     }
@@ -184,12 +209,12 @@ impl Clients {
                     self.abort(driver, index, context);
                 }
             }
+            Completion::Detached { connection, socket } => self.detached(connection, socket, context),
             Completion::Closed { connection } => {
                 if let Some(index) = self.find(connection) {
                     self.closed(index, context.counters);
                 }
             }
-            Completion::Detached { .. } => unreachable!("no client is given away"),
             Completion::Datagram { .. } | Completion::SendToFailed { .. } | Completion::Overrun { .. } => {
                 unreachable!("the shard takes datagrams itself")
             }
@@ -209,13 +234,10 @@ impl Clients {
         context: &mut Context<'_>,
     ) {
         context.counters.done.count(Done::ConnectionsAccepted);
-        let index = connection.index as usize;
-        while self.table.len() <= index {
-            self.table.push(Client::default());
-        }
-        assert!(self.table[index].phase == Phase::Free, "the driver hands out free places");
+        let index = self.occupy(connection, context.now);
         let plain = self.plain_listeners & (1 << listener.0) != 0;
-        let tls = match &self.tls {
+        let broker = self.broker_listeners & (1 << listener.0) != 0;
+        let tls = match if broker { &self.broker_tls } else { &self.tls } {
             _ if self.stopping => None,
             Some(config) if !plain => match Tls::new(config) {
                 Ok(tls) => Some(tls),
@@ -234,21 +256,38 @@ impl Clients {
             secure: tls.is_none(),
             notified: tls.is_none(),
             tls,
+            broker,
             peer,
             since: context.now.unix,
             deadline: context.now.monotonic.after(HANDSHAKE_TIMEOUT),
+            dirty: client.dirty,
             ..Client::default()
         };
-        self.open_count += 1;
         if refused {
             self.close(driver, index, true, context.now.monotonic);
         }
-        if self.tick_at == Monotonic::NEVER {
-            self.tick_at = context.now.monotonic.after(TICK);
+    }
+
+    /// Takes the free place that the driver gave a connection.
+    pub(crate) fn occupy(&mut self, connection: Connection, now: Now) -> usize {
+        let index = connection.index as usize;
+        while self.table.len() <= index {
+            self.table.push(Client::default());
         }
+        assert!(self.table[index].phase == Phase::Free, "the driver hands out free places");
+        self.open_count += 1;
+        if self.tick_at == Monotonic::NEVER {
+            self.tick_at = now.monotonic.after(TICK);
+        }
+        index
     }
 
     fn ended<D: Driver>(&mut self, driver: &mut D, index: usize, end: End, context: &mut Context<'_>) {
+        if self.table[index].phase == Phase::Moving {
+            // It is told again where it goes, after all bytes.
+            return;
+        }
+        self.lose(index, if end == End::Finished { Lost::Closed } else { Lost::Broken });
         self.leave(index, context);
         let client = &mut self.table[index];
         if client.phase == Phase::Closing {
@@ -285,8 +324,16 @@ impl Clients {
         self.happened(What::StreamOpened, &context.load.plan.streams[stream as usize], context);
     }
 
-    /// Takes a client out of its stream's list, if it is in one.
+    /// A session's connection is gone, or will be.
+    fn lose(&mut self, index: usize, why: Lost) {
+        if let Some(slot) = self.table[index].session.take() {
+            self.lost.push((slot, why));
+        }
+    }
+
+    /// Takes a client out of its stream's list, if it is in one, and away from the broker.
     pub(crate) fn leave(&mut self, index: usize, context: &mut Context<'_>) {
+        self.lose(index, Lost::Broken);
         self.detach(index);
         let client = &mut self.table[index];
         let stream = core::mem::replace(&mut client.stream, NONE);
@@ -387,7 +434,14 @@ impl Clients {
         for index in 0..self.table.len() {
             match self.table[index].phase {
                 Phase::Free | Phase::Closing => {}
-                Phase::Head => self.close(driver, index, false, context.now.monotonic),
+                Phase::Head | Phase::Moving => self.close(driver, index, false, context.now.monotonic),
+                Phase::Open if self.table[index].session.is_some() => {
+                    self.dismiss(driver, index, ReasonCode::ServerShuttingDown, context);
+                    self.table[index].deadline = context.now.monotonic.after(STOP_TIMEOUT);
+                }
+                Phase::Open if matches!(self.table[index].reading, Some(Reading::Mqtt(_))) => {
+                    self.close(driver, index, false, context.now.monotonic);
+                }
                 Phase::Open | Phase::Leaving | Phase::Draining => {
                     self.shut(index, CloseCode::GOING_AWAY, "the dataplane stops", context);
                     self.table[index].deadline = context.now.monotonic.after(STOP_TIMEOUT);
@@ -433,6 +487,12 @@ impl Clients {
     }
 
     fn closed(&mut self, index: usize, counters: &Counters) {
+        self.vacate(index);
+        counters.done.count(Done::ConnectionsClosed);
+    }
+
+    /// Frees a place.
+    pub(crate) fn vacate(&mut self, index: usize) {
         let client = &mut self.table[index];
         for queue in [&mut client.incoming, &mut client.partial, &mut client.cipher, &mut client.plain] {
             self.pool.clear(queue);
@@ -441,7 +501,6 @@ impl Clients {
         let dirty = client.dirty;
         *client = Client { dirty, ..Client::default() };
         self.open_count -= 1;
-        counters.done.count(Done::ConnectionsClosed);
     }
 
     /// Puts a client on the list of those that have something to write.
@@ -476,7 +535,8 @@ impl Clients {
                 client.deadline = Monotonic::NEVER;
                 driver.close(client.connection, true);
             }
-            Phase::Head => {
+            Phase::Open if client.session.is_some() => client.deadline = Monotonic::NEVER,
+            Phase::Head | Phase::Moving => {
                 context.counters.drops.count(Drop::HandshakeTimeout);
                 self.abort(driver, index, context);
             }
@@ -484,6 +544,10 @@ impl Clients {
                 self.close(driver, index, false, context.now.monotonic);
             }
             Phase::Leaving | Phase::Draining => self.abort(driver, index, context),
+            Phase::Open if matches!(client.reading, Some(Reading::Mqtt(Talk { .. }))) => {
+                context.counters.drops.count(Drop::HandshakeTimeout);
+                self.abort(driver, index, context);
+            }
             Phase::Open if client.stalled => {
                 context.counters.drops.count(Drop::Stalled);
                 self.abort(driver, index, context);

@@ -18,6 +18,7 @@
 //!   Settled      feed 7, position 8, verdict 1                            consumer's shard -> lane's shard
 //! ```
 
+use crate::broking::Peers;
 use crate::group::{FeedRef, From, Group, SessionIs, Settled, Verdict, Word};
 use base::ring::{Receiver, Record, Sender, ring};
 use base::{DataRate, Eui64, Monotonic, UnixMicros};
@@ -367,8 +368,10 @@ pub struct Ports {
     /// From each shard, itself included.
     receivers: Vec<Receiver>,
     /// Shards that were written to since the last wake.
-    touched: u64,
+    pub(crate) touched: u64,
     own: usize,
+    /// What its broker has to reach others by.
+    pub(crate) peers: Option<Box<Peers>>,
     /// On cache lines of its own, for the ports of all shards are made side by side.
     out: Box<CachePadded<[u8; HOP_BYTES_MAX]>>,
 }
@@ -390,6 +393,7 @@ pub fn fabric(count: usize, capacity_bytes: usize) -> Vec<Ports> {
             receivers: Vec::new(),
             touched: 0,
             own,
+            peers: None,
             out: Box::new(CachePadded::new([0; HOP_BYTES_MAX])),
         })
         .collect();
@@ -460,7 +464,7 @@ impl Ports {
 
     /// Whether nothing waits for this shard.
     pub(crate) fn quiet(&self) -> bool {
-        self.receivers.iter().all(Receiver::is_empty)
+        self.receivers.iter().all(Receiver::is_empty) && self.peers.as_ref().is_none_or(|peers| peers.quiet(self.own))
     }
 
     /// Moves the oldest record from `source` into `target`. Returns its length.
@@ -571,7 +575,7 @@ mod tests {
 
     #[test]
     fn a_full_ring_is_said() {
-        let mut ports = fabric(2, 4098);
+        let mut ports = fabric(2, 4100);
         let hop = Hop::Transmitted { transmission: 1, outcome: 0 };
         while ports[0].send(1, &hop).is_ok() {}
         assert_eq!(ports[0].send_each(0b11, &hop), 1);

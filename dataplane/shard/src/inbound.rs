@@ -8,6 +8,7 @@
 //!                                                  \-> messages -> downlink -> Command
 //! ```
 
+use crate::broking::Talk;
 use crate::client::{Phase, Reading};
 use crate::clients::{Clients, Context, PAUSE_ABOVE_BYTES, Rooms, WORK_BYTES};
 use crate::commands::{Asked, Refused};
@@ -34,6 +35,12 @@ const TOKEN_BYTES_MAX: usize = 512;
 
 /// The longest message that `/echo` sends back uncompressed.
 const ECHO_BYTES_MAX: u64 = 64 << 20;
+
+/// The subprotocol of MQTT over WebSocket (v5 6.0).
+const MQTT: &str = "mqtt";
+
+/// What a frame and a message may bring then: they mean nothing, packets do.
+const MQTT_BYTES_MAX: u64 = 1 << 32;
 
 /// Ciphertext that may wait for the rest of its record or handshake message.
 const INCOMING_BYTES_MAX: usize = 48 << 10;
@@ -76,6 +83,14 @@ impl Clients {
             driver.release(lease);
             return;
         };
+        if self.table[index].phase == Phase::Moving {
+            let kept = self.received_moving(index, driver.bytes(&lease), context);
+            driver.release(lease);
+            if !kept {
+                self.abort(driver, index, context);
+            }
+            return;
+        }
         if !matches!(self.table[index].phase, Phase::Head | Phase::Open | Phase::Leaving) {
             driver.release(lease);
             return;
@@ -107,7 +122,13 @@ impl Clients {
     }
 
     /// Decrypts `total` bytes of ciphertext. Returns the count of plaintext bytes, or `None` if the connection is over.
-    fn decrypt(&mut self, index: usize, total: usize, rooms: &mut Rooms, context: &mut Context<'_>) -> Option<usize> {
+    pub(crate) fn decrypt(
+        &mut self,
+        index: usize,
+        total: usize,
+        rooms: &mut Rooms,
+        context: &mut Context<'_>,
+    ) -> Option<usize> {
         let client = &mut self.table[index];
         let mut batch = Batch {
             plain: &mut rooms.plain,
@@ -141,7 +162,7 @@ impl Clients {
         Some(count)
     }
 
-    fn plaintext<D: Driver>(
+    pub(crate) fn plaintext<D: Driver>(
         &mut self,
         driver: &mut D,
         index: usize,
@@ -151,6 +172,9 @@ impl Clients {
     ) {
         let mut start = 0;
         let mut count = count;
+        if self.table[index].phase == Phase::Head && self.is_mqtt(index, &rooms.plain[..count]) {
+            self.begin_mqtt(index);
+        }
         if self.table[index].phase == Phase::Head {
             let held = self.table[index].partial.len();
             if held > 0 {
@@ -176,6 +200,10 @@ impl Clients {
                     self.messages(index, start, count, &mut assembler, rooms, context);
                     self.table[index].reading = Some(Reading::Messages(assembler));
                 }
+                Reading::Mqtt(mut talk) => {
+                    self.talk(driver, index, (start, count), &mut talk, rooms, context);
+                    self.table[index].reading = Some(Reading::Mqtt(talk));
+                }
                 Reading::Echo(mut reader, mut opcode) => {
                     self.echo_chunks(index, &mut rooms.plain[start..count], &mut reader, &mut opcode, context);
                     self.table[index].reading = Some(Reading::Echo(reader, opcode));
@@ -200,18 +228,22 @@ impl Clients {
                 return self.refuse(index, error.status(), reason, context);
             }
         };
-        let echo = self.echo && head.path() == "/echo";
-        if !echo && head.path() != "/" {
+        let mqtt = self.table[index].broker;
+        let echo = !mqtt && self.echo && head.path() == "/echo";
+        if !mqtt && !echo && head.path() != "/" {
             return self.refuse(index, Status::NotFound, Drop::HeadMalformed, context);
         }
         let upgrade = match Upgrade::check(&head) {
             Ok(upgrade) => upgrade,
             Err(refused) => return self.refuse(index, refused.status(), Drop::HeadMalformed, context),
         };
+        if mqtt && !upgrade.offers(MQTT) {
+            return self.refuse(index, Status::BadRequest, Drop::HeadMalformed, context);
+        }
         let mut stream = NONE;
         let mut joins = None;
         let mut offer_deflate = echo;
-        if !echo {
+        if !echo && !mqtt {
             let mut room = [0; TOKEN_BYTES_MAX];
             let token = match head.query("token", &mut room) {
                 Ok(Some(token)) if !token.is_empty() => Some(token),
@@ -248,7 +280,7 @@ impl Clients {
         }
         let deflate = if offer_deflate { upgrade.deflate() } else { None };
         let mut answer = [0; 1024];
-        let written = upgrade.write(&wire::http::Answer { protocol: None, deflate }, &mut answer);
+        let written = upgrade.write(&wire::http::Answer { protocol: mqtt.then_some(MQTT), deflate }, &mut answer);
         let written = written.expect("room for the answer to an upgrade");
         let client = &mut self.table[index];
         if self.pool.push(&mut client.plain, &[&answer[..written]]).is_err() {
@@ -257,7 +289,11 @@ impl Clients {
         client.phase = Phase::Open;
         client.echo = echo;
         client.deflate = deflate;
-        client.reading = Some(if echo && deflate.is_none() {
+        client.web = mqtt;
+        client.reading = Some(if mqtt {
+            let limits = Limits { frame_bytes_max: MQTT_BYTES_MAX, message_bytes_max: MQTT_BYTES_MAX };
+            Reading::Mqtt(Talk::new(Some(Reader::new(Role::Server, limits, false))))
+        } else if echo && deflate.is_none() {
             let limits = Limits { frame_bytes_max: ECHO_BYTES_MAX, message_bytes_max: ECHO_BYTES_MAX };
             Reading::Echo(Reader::new(Role::Server, limits, false), Opcode::Text)
         } else {
@@ -272,7 +308,9 @@ impl Clients {
         if let Some((id, group, begin, in_flight_max)) = joins {
             self.attach(index, id, group, begin, in_flight_max);
         }
-        self.table[index].deadline = context.now.monotonic.after(self.ping_interval(index, context.load));
+        if !mqtt {
+            self.table[index].deadline = context.now.monotonic.after(self.ping_interval(index, context.load));
+        }
         self.mark(index);
         HeadStep::Opened(consumed)
     }
@@ -347,7 +385,7 @@ impl Clients {
     }
 
     /// The peer broke the protocol: it is told how, and not listened to any more.
-    fn fail(&mut self, index: usize, failure: Failure, context: &mut Context<'_>) {
+    pub(crate) fn fail(&mut self, index: usize, failure: Failure, context: &mut Context<'_>) {
         let too_big = matches!(failure, Failure::FrameTooBig | Failure::MessageTooBig);
         context.counters.drops.count(if too_big { Drop::MessageTooLong } else { Drop::FrameMalformed });
         self.shut(index, failure.close_code(), base::counters::Counted::name(failure), context);
@@ -355,7 +393,7 @@ impl Clients {
         self.table[index].linger = true;
     }
 
-    fn message(&mut self, index: usize, message: &Message<'_>, context: &mut Context<'_>) {
+    pub(crate) fn message(&mut self, index: usize, message: &Message<'_>, context: &mut Context<'_>) {
         // Whatever comes shows that the peer is alive.
         self.table[index].pings = 0;
         match *message {
@@ -380,7 +418,7 @@ impl Clients {
     }
 
     /// Whether what the peer sends still matters.
-    fn reads(&self, index: usize) -> bool {
+    pub(crate) fn reads(&self, index: usize) -> bool {
         matches!(self.table[index].phase, Phase::Open | Phase::Leaving)
     }
 
@@ -464,7 +502,14 @@ impl Clients {
         self.answer_frame(index, Opcode::Text, true, &out[..count], context);
     }
 
-    fn answer_frame(&mut self, index: usize, opcode: Opcode, fin: bool, payload: &[u8], context: &mut Context<'_>) {
+    pub(crate) fn answer_frame(
+        &mut self,
+        index: usize,
+        opcode: Opcode,
+        fin: bool,
+        payload: &[u8],
+        context: &mut Context<'_>,
+    ) {
         let head = FrameHead { fin, ..FrameHead::message(opcode, payload.len()) };
         let mut head_bytes = [0; HEAD_BYTES_MAX];
         let head_count = head.write(&mut head_bytes).expect("room for any head");
@@ -472,7 +517,7 @@ impl Clients {
     }
 
     /// Queues a whole frame that answers the peer. A peer that asks without reading is closed, not remembered.
-    fn answer(&mut self, index: usize, frame: &[&[u8]], context: &mut Context<'_>) {
+    pub(crate) fn answer(&mut self, index: usize, frame: &[&[u8]], context: &mut Context<'_>) {
         const ANSWERS_BYTES_MAX: usize = 4 << 20;
         let client = &mut self.table[index];
         if client.phase != Phase::Open {

@@ -14,6 +14,7 @@
 //!          flush       one write per consumer that has something, one wake per shard that was written to
 //! ```
 
+mod broking;
 mod client;
 mod clients;
 mod commands;
@@ -34,6 +35,7 @@ mod reader;
 mod streams;
 pub mod tls;
 
+pub use broking::{BrokerOptions, join_brokers};
 pub use commands::Refused;
 pub use control::{
     CommandRequest, ConnectionAnswer, DeviceAnswer, FromShard, GatewayAnswer, GroupAnswer, GroupRefused, Happened,
@@ -46,6 +48,7 @@ pub use keeping::{JournalOptions, Keeping, Need, NotTaken, Trouble};
 pub use metrics::{Descriptor, Done, Drop, Gauges, Latencies, Report, descriptors};
 
 use base::{Monotonic, UnixMicros};
+use broking::Brokering;
 use clients::{Clients, Context};
 use commands::{Outgoing, Replies};
 use driver::steering::SLOT_COUNT;
@@ -89,6 +92,10 @@ pub struct Options {
     pub plain_listeners: u64,
     /// Whether `/echo` answers.
     pub echo: bool,
+    /// TLS of the listeners that speak MQTT.
+    pub broker_tls: Option<Arc<ServerConfig>>,
+    /// How it serves MQTT, if it does.
+    pub broker: Option<BrokerOptions>,
     /// How it journals; without it nothing outlives the process.
     pub journal: Option<JournalOptions>,
 }
@@ -116,6 +123,7 @@ pub struct Shard<D: Driver> {
     network: Network,
     gateways: Gateways,
     clients: Clients,
+    brokering: Option<Box<Brokering>>,
     keeping: Option<Keeping>,
     feeds: Feeds,
     /// Segments of this run and of earlier ones, as the keeper knows them.
@@ -157,6 +165,10 @@ impl<D: Driver> Shard<D> {
             network: Network::new(options.network, lanes, u64::from_le_bytes(seed)),
             gateways: Gateways::new(options.gateways, u64::from_le_bytes(seed).rotate_left(32)),
             clients: Clients::new(&limits, &options, shard_count),
+            brokering: options
+                .broker
+                .as_ref()
+                .map(|broker| Box::new(Brokering::new(broker, options.index, shard_count))),
             keeping: options.journal.as_ref().map(|journal| Keeping::new(journal, options.index)),
             feeds: Feeds::new(options.index),
             catalog: Box::default(),
@@ -192,6 +204,10 @@ impl<D: Driver> Shard<D> {
         self.turn_started = now.monotonic;
         self.counters.done.count(Done::Turns);
 
+        if self.brokering.is_some() {
+            let (clients, driver, mut context) = self.with_clients(now);
+            clients.hear_peers(driver, &mut context);
+        }
         while let Some(completion) = self.driver.reap() {
             self.complete(completion, now);
         }
@@ -200,6 +216,7 @@ impl<D: Driver> Shard<D> {
         self.expire(now);
         self.keep(now);
         let (clients, driver, mut context) = self.with_clients(now);
+        clients.broke(driver, &mut context);
         clients.flush(driver, &mut context);
         self.wake_others();
         let spent = self.driver.instant().since(now.monotonic).as_nanos() as u64;
@@ -212,6 +229,8 @@ impl<D: Driver> Shard<D> {
         let network = self.network.deadline();
         let network =
             if network == Monotonic::NEVER { network } else { Monotonic(network.0.next_multiple_of(SLACK_NS)) };
+        let broker = self.brokering.as_ref().map_or(Monotonic::NEVER, |brokering| brokering.deadline());
+        let network = network.min(broker);
         network.min(self.gateways.deadline()).min(self.clients.deadline()).min(keeping).min(self.feeds.deadline())
     }
 
@@ -248,6 +267,7 @@ impl<D: Driver> Shard<D> {
     /// Splits the shard into its connections, the driver, and what a connection's steps touch.
     fn with_clients(&mut self, now: Now) -> (&mut Clients, &mut D, Context<'_>) {
         let context = Context {
+            brokering: self.brokering.as_deref_mut(),
             load: &mut self.load,
             mailbox: &self.mailbox,
             outgoing: Outgoing {

@@ -333,6 +333,7 @@ impl<D: Driver> Shard<D> {
         let counts = self.network.counts();
         report.take(&counts.drops);
         report.take(&counts.achieved);
+        report.take(&self.counters.broker);
         report.gauges = Gauges {
             connections: self.clients.open_count as u64,
             devices: self.network.device_count() as u64,

@@ -29,6 +29,7 @@ base::counted! {
         QueueFull = "queue_full": "A consumer's queue was full.",
         PoolExhausted = "pool_exhausted": "The shard's queue memory was used up.",
         ConnectionRefused = "connection_refused": "The connection table or the descriptor table was full.",
+        MoveRefused = "move_refused": "A connection could not move to the shard that its client identifier belongs to.",
         ConnectionLimit = "connection_limit": "A stream's connection limit was reached.",
         TlsFailed = "tls_failed": "A TLS handshake or record was refused.",
         HandshakeTimeout = "handshake_timeout": "TLS and upgrade took longer than permitted.",
@@ -78,6 +79,7 @@ base::counted! {
         SendsSubmitted = "sends_submitted": "Writes to consumers' sockets.",
         ConnectionsAccepted = "connections_accepted": "Connections accepted.",
         ConnectionsClosed = "connections_closed": "Connections closed.",
+        ConnectionsMoved = "connections_moved": "Connections that went on to the shard of their client identifier.",
         StreamsOpened = "streams_opened": "WebSocket sessions opened on streams.",
         RecordsKept = "records_kept": "Records appended to the journal.",
         RecordBytesKept = "record_bytes_kept": "Their bytes, heads aside.",
@@ -204,6 +206,7 @@ pub fn descriptors() -> Vec<Descriptor> {
     all.extend(family::<session::gateways::Refused>("gateway_refusals"));
     all.extend(family::<session::Drop>("lorawan_drops"));
     all.extend(family::<session::Achievement>("lorawan_done"));
+    all.extend(family::<broker::Count>("mqtt"));
     all
 }
 
@@ -214,4 +217,5 @@ pub(crate) struct Counters {
     pub(crate) done: base::counters::Counters<Done>,
     pub(crate) datagrams: base::counters::Counters<wire::semtech_udp::Malformed>,
     pub(crate) rxpk: base::counters::Counters<wire::semtech_udp::Refusal>,
+    pub(crate) broker: base::counters::Counters<broker::Count>,
 }

@@ -172,6 +172,14 @@ impl Clients {
         if client.sending || matches!(client.phase, Phase::Free | Phase::Closing) {
             return Flushed::Done;
         }
+        if client.phase == Phase::Moving && !client.has_output() {
+            if !client.detaching {
+                let connection = client.connection;
+                self.table[index].detaching = true;
+                driver.detach(connection);
+            }
+            return Flushed::Done;
+        }
         if !client.has_output() && (client.phase != Phase::Draining || client.notified) {
             if client.phase == Phase::Draining && client.linger {
                 self.table[index].deadline = now.monotonic.after(LINGER);

@@ -28,7 +28,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("dataplane/glommio-driver", &["base", "driver", "uring"]),
     (
         "dataplane/shard",
-        &["base", "lorawan", "wire", "payload", "emit", "contract", "driver", "journal", "event", "session", "plan"],
+        &[
+            "base", "lorawan", "wire", "mqtt", "broker", "payload", "emit", "contract", "driver", "journal", "event",
+            "session", "plan",
+        ],
     ),
     ("dataplane/dataplaned", &["dataplane/*"]),
     ("dataplane/bridge", &["base", "contract", "emit", "event", "plan"]),

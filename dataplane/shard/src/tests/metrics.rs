@@ -19,10 +19,10 @@ const TX_ACK: u8 = 5;
 const PROFILE: u32 = 31;
 
 /// What [`fill`] puts into a ring per frame: the length, then the record of a frame of one byte.
-const FILLER_BYTES: usize = 2 + 1 + event::RECEPTION_BYTES + 4 + 4 + 1;
+const FILLER_BYTES: usize = base::ring::LENGTH_BYTES + 1 + event::RECEPTION_BYTES + 4 + 4 + 1;
 /// Frames that fill a ring to its last byte, so that not even the shortest record has room.
 const FILLER_COUNT: usize = 110;
-const _: () = assert!(FILLER_BYTES * FILLER_COUNT >= HOP_BYTES_MAX + 2);
+const _: () = assert!(FILLER_BYTES * FILLER_COUNT >= HOP_BYTES_MAX + base::ring::LENGTH_BYTES);
 
 /// A counter, the world, and what happens there.
 type Line = (&'static str, Sizes, fn(&mut World));
@@ -114,6 +114,19 @@ fn every_drop_can_be_made_to_move() {
             ("pool_exhausted", Sizes { block_count: 8, ..one() }, |world| deaf_consumers(world, 1, 60)),
             ("connection_refused", one(), |world| {
                 world.driver(0).complete(Completion::Refused { listener: PLAIN });
+            }),
+            ("move_refused", Sizes { broker: true, ..two() }, |world| {
+                // The other shard takes nobody in, and as many as may be are on their way to it.
+                for client_id in super::broking::identifiers_of(1, 2) {
+                    let connection = world.driver(0).connect(MQTT);
+                    world.driver(0).say(connection, &super::broking::connect(&client_id));
+                    (0..4).for_each(|_| {
+                        world.shards[0].turn();
+                    });
+                    if world.drops(0, Drop::MoveRefused) > 0 {
+                        break;
+                    }
+                }
             }),
             ("connection_limit", one(), |world| {
                 world.load(&[stream(|it| it.connection_count_max = 1)]);
@@ -265,6 +278,10 @@ fn everything_done_can_be_made_to_move() {
     world.driver(1).end(consumers[1], End::Finished);
     world.turns(4);
     let mut done = values(&mut world);
+    // An MQTT client of the other shard.
+    let mut world = scene(&Sizes { broker: true, ..two() });
+    super::broking::strangers(&mut world, 8);
+    values(&mut world).into_iter().for_each(|(name, value)| *done.entry(name).or_default() += value);
     // A consumer that lags, refuses the first message, and is away when it would come again.
     let mut world = scene(&Sizes { journal: true, ..one() });
     reports_are_kept(&mut world, REPORTS_OF_SEVERAL_SEGMENTS);

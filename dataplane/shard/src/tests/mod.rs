@@ -1,5 +1,6 @@
 //! Shards over a machine that does what the test says.
 
+mod broking;
 mod durable;
 mod fake;
 mod journaled;
@@ -11,7 +12,8 @@ mod tls;
 
 use crate::metrics::{Done, Drop};
 use crate::{
-    FromShard, JournalOptions, Load, Mailbox, Options, Report, Shard, ToShard, Trouble, fabric, shard_of_slot,
+    BrokerOptions, FromShard, JournalOptions, Load, Mailbox, Options, Report, Shard, ToShard, Trouble, fabric,
+    join_brokers, shard_of_slot,
 };
 use base::{Eui64, UnixMicros};
 use contract::v1;
@@ -27,7 +29,9 @@ use std::time::Duration;
 
 const PLAIN: Listener = Listener(0);
 const SECURE: Listener = Listener(1);
+const MQTT: Listener = Listener(2);
 const SLOT_KEY: u32 = 9;
+const KEY: [u8; 16] = [3; 16];
 const GATEWAY: u64 = 0xB1;
 const TOKEN: &str = "open-sesame";
 const JOURNAL: journal::Limits = journal::Limits {
@@ -58,6 +62,8 @@ struct Sizes {
     mail_count: usize,
     echo: bool,
     tls: Option<Arc<ServerConfig>>,
+    /// Whether the shards serve MQTT.
+    broker: bool,
     /// Whether the shards journal.
     journal: bool,
     /// Of an epoch of their logs.
@@ -76,6 +82,7 @@ impl Default for Sizes {
             mail_count: 4096,
             echo: false,
             tls: None,
+            broker: false,
             journal: false,
             epoch_bytes: journal::OFFSET_END,
             segments: Some(1 << 20),
@@ -87,7 +94,20 @@ impl World {
     fn new(sizes: &Sizes) -> Self {
         let mailboxes: Vec<_> =
             (0..sizes.shard_count).map(|_| Mailbox::new(sizes.mail_count, Arc::new(|| {}))).collect();
-        let shards = fabric(sizes.shard_count, sizes.ring_bytes).into_iter().enumerate().map(|(index, ports)| {
+        let broker = sizes.broker.then(|| BrokerOptions {
+            limits: broker::Limits {
+                message_bytes_max: 1 << 20,
+                packet_bytes_max: 64 << 10,
+                ..broker::Limits::default()
+            },
+            listeners: 1 << MQTT.0,
+            key: KEY,
+        });
+        let mut ports = fabric(sizes.shard_count, sizes.ring_bytes);
+        if let Some(broker) = &broker {
+            join_brokers(&mut ports, broker.limits.packet_bytes_max);
+        }
+        let shards = ports.into_iter().enumerate().map(|(index, ports)| {
             let options = Options {
                 index,
                 slot_key: SLOT_KEY,
@@ -95,7 +115,9 @@ impl World {
                 gateways: session::gateways::Limits { gateway_count_max: 16 },
                 queue_block_count: sizes.block_count,
                 tls: sizes.tls.clone(),
-                plain_listeners: 1 << PLAIN.0,
+                plain_listeners: 1 << PLAIN.0 | 1 << MQTT.0,
+                broker_tls: None,
+                broker,
                 echo: sizes.echo,
                 journal: sizes.journal.then_some(JournalOptions {
                     epoch: 1,

@@ -90,6 +90,8 @@ impl World {
                     queue_block_count: QUEUE_BLOCKS,
                     tls: None,
                     plain_listeners: 1,
+                    broker_tls: None,
+                    broker: None,
                     echo: false,
                     journal: Some(JournalOptions { epoch, limits: JOURNAL }),
                 };
