@@ -73,6 +73,11 @@ impl Drop for Lines {
     }
 }
 
+/// A Python script of ours that speaks in lines, with the libraries that are pinned.
+pub(crate) fn script(name: &str) -> Lines {
+    Lines::start(Command::new(home().join("python/bin/python")).arg(source(name)))
+}
+
 /// Python `websockets` on this URL; returns once the socket is open, with or without compression.
 pub(crate) fn python_socket(url: &str, certificate: &Path, deflate: bool) -> Lines {
     let mut command = Command::new(home().join("python/bin/python"));

@@ -7,6 +7,7 @@ pub(crate) mod fixture;
 pub(crate) mod foreign;
 pub(crate) mod gateway;
 pub(crate) mod metrics;
+pub(crate) mod mqtt;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod rest;

@@ -11,6 +11,7 @@ mod foreign;
 mod lagging;
 mod logs;
 mod measured;
+mod mqtt;
 mod newcomer;
 mod no_room;
 mod oracle;
