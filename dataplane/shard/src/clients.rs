@@ -4,7 +4,7 @@
 //! list of connections that have something to write. How bytes come in is in `inbound`, how messages go out in
 //! `outbound`; here are beginnings, ends and deadlines.
 
-use crate::broking::{Brokering, LATE_BYTES, Talk};
+use crate::broking::{Brokering, LATE_BYTES};
 use crate::client::{Client, Phase, Reading};
 use crate::commands::Outgoing;
 use crate::control::{FromShard, Happened, Load, Mailbox, What};
@@ -535,7 +535,7 @@ impl Clients {
                 client.deadline = Monotonic::NEVER;
                 driver.close(client.connection, true);
             }
-            Phase::Open if client.session.is_some() => client.deadline = Monotonic::NEVER,
+            Phase::Open if client.session.is_some() && !client.stalled => client.deadline = Monotonic::NEVER,
             Phase::Head | Phase::Moving => {
                 context.counters.drops.count(Drop::HandshakeTimeout);
                 self.abort(driver, index, context);
@@ -544,12 +544,12 @@ impl Clients {
                 self.close(driver, index, false, context.now.monotonic);
             }
             Phase::Leaving | Phase::Draining => self.abort(driver, index, context),
-            Phase::Open if matches!(client.reading, Some(Reading::Mqtt(Talk { .. }))) => {
-                context.counters.drops.count(Drop::HandshakeTimeout);
-                self.abort(driver, index, context);
-            }
             Phase::Open if client.stalled => {
                 context.counters.drops.count(Drop::Stalled);
+                self.abort(driver, index, context);
+            }
+            Phase::Open if matches!(client.reading, Some(Reading::Mqtt(_))) => {
+                context.counters.drops.count(Drop::HandshakeTimeout);
                 self.abort(driver, index, context);
             }
             Phase::Open if client.overdue => {

@@ -39,7 +39,7 @@ base::counted! {
         TokenMissing = "token_missing": "An upgrade carried no token.",
         FrameMalformed = "frame_malformed": "A WebSocket peer broke the protocol.",
         MessageTooLong = "message_too_long": "A consumer's message exceeded its limit.",
-        Stalled = "stalled": "A consumer that took nothing for a second was cut off because output buffers ran short.",
+        Stalled = "stalled": "A consumer or MQTT client that took nothing for a second was cut off because output buffers ran short.",
         Overdue = "overdue": "A consumer was disconnected because its queue was full, as its stream says.",
         PongMissing = "pong_missing": "A consumer did not answer two pings.",
         DownlinkMalformed = "downlink_malformed": "A consumer's downlink could not be read.",
