@@ -87,9 +87,6 @@ pub(crate) fn measure(arguments: &Arguments) -> io::Result<bool> {
     if let Some(path) = &arguments.json {
         std::fs::write(path, format!("{:#}\n", figures.of_load(&all)))?;
     }
-    if let (Some(path), Some(of_glommio)) = (&arguments.glommio_json, figures.of_glommio(&all)) {
-        std::fs::write(path, format!("{of_glommio:#}\n"))?;
-    }
     let limit = |(_, limited): (u64, bool)| if limited { "" } else { " (the load's limit, not its own)" };
     let (floor, one) = (all[0].highest, all[1].highest);
     let ratio = one.0 as f64 / floor.0.max(1) as f64;

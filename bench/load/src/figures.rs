@@ -24,7 +24,7 @@ pub(crate) struct Compared {
 pub(crate) struct Figures {
     workload: Workload,
     message_bytes: usize,
-    /// By server: CPU per uplink and p99.9 at half load, Trunkline's by the floor's, glommio's by uring's.
+    /// By server: CPU per uplink and p99.9 at half load, Trunkline's by the floor's.
     pub(crate) ratios: BTreeMap<&'static str, (f64, f64)>,
 }
 
@@ -58,16 +58,6 @@ impl Figures {
             "servers": servers,
             "trials": trials,
         })
-    }
-
-    /// How glommio compares with uring, if both were measured.
-    pub(crate) fn of_glommio(&self, all: &[Contender]) -> Option<Value> {
-        let glommio = all.iter().skip(2).find(|one| one.name == "glommio")?;
-        let ratio = self.ratios.get(glommio.name)?;
-        let mut figures = server(glommio);
-        figures["glommio_cpu_ratio_to_uring"] = json!(ratio.0);
-        figures["glommio_p999_ratio_to_uring"] = json!(ratio.1);
-        Some(figures)
     }
 }
 

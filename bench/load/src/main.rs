@@ -32,8 +32,6 @@ Usage: trunkline-load [OPTIONS]
   --backlog N        Uplinks that wait for the reader that lags, before the first round (1000000).
   --memory-mib N     Memory of the journal, --lagging (16).
   --json FILE        Writes the figures of the canonical workload there.
-  --glommio-json FILE
-                     Writes there how glommio compares with uring, if both were measured.
   --bin-dir DIR      Where the servers are (beside this program).
 ";
 
@@ -54,7 +52,6 @@ struct Arguments {
     workload: Workload,
     bin_dir: PathBuf,
     json: Option<PathBuf>,
-    glommio_json: Option<PathBuf>,
 }
 
 impl Arguments {
@@ -100,7 +97,6 @@ fn arguments() -> Result<Arguments, String> {
         rounds: 3,
         workload: Workload::default(),
         json: None,
-        glommio_json: None,
         bin_dir: own.parent().map(PathBuf::from).unwrap_or_default(),
     };
     let mut arguments = std::env::args().skip(1);
@@ -127,7 +123,6 @@ fn arguments() -> Result<Arguments, String> {
             "--gateways" => parsed.workload.gateways = number()?,
             "--devices-per-stream" => parsed.workload.devices_per_stream = number()?,
             "--json" => parsed.json = Some(PathBuf::from(&value)),
-            "--glommio-json" => parsed.glommio_json = Some(PathBuf::from(&value)),
             "--bin-dir" => parsed.bin_dir = PathBuf::from(&value),
             _ => return Err(format!("unknown option `{option}`")),
         }

@@ -26,6 +26,7 @@ mod summary;
 mod svg;
 mod table;
 mod tidy;
+mod trials;
 mod whole;
 mod words;
 

@@ -25,7 +25,7 @@ struct Bench {
     figures: bool,
     /// The programs take `--driver`.
     over_drivers: bool,
-    /// All drivers are measured if none is named, and `--glommio-json` takes how they compare.
+    /// All drivers are measured if none is named.
     all_drivers: bool,
 }
 
@@ -131,7 +131,6 @@ pub(crate) fn bench(name: &str, arguments: &[String]) -> Result<(), String> {
     shell::run(&mut build)?;
     let target = shell::target_directory()?;
     let figures = target.join("bench").join(format!("{name}.json"));
-    let compared = target.join("bench").join("glommio.json");
     let mut missed = Vec::new();
     let mut all = String::new();
     for program in programs {
@@ -147,10 +146,6 @@ pub(crate) fn bench(name: &str, arguments: &[String]) -> Result<(), String> {
             // Those of an earlier run are not to be taken for this one's.
             let _absent = std::fs::remove_file(&figures);
             command.arg("--json").arg(&figures);
-            if bench.all_drivers {
-                let _absent = std::fs::remove_file(&compared);
-                command.arg("--glommio-json").arg(&compared);
-            }
         }
         command.args(&passed);
         eprintln!("{}", shell::spoken(&command));
@@ -172,13 +167,10 @@ pub(crate) fn bench(name: &str, arguments: &[String]) -> Result<(), String> {
         };
         let path = records::write(&of, &typed, &all)?;
         println!("written to {}", path.display());
-        let mut copies = vec![(figures, path.with_extension("json"))];
-        if bench.all_drivers && driver.is_none() {
-            copies.push((compared, path.with_file_name("glommio.json")));
-        }
         // A run in which nothing held has none.
-        for (from, to) in copies.iter().filter(|(from, _)| bench.figures && from.exists()) {
-            std::fs::copy(from, to).map_err(|error| format!("{}: {error}", from.display()))?;
+        if bench.figures && figures.exists() {
+            let to = path.with_extension("json");
+            std::fs::copy(&figures, &to).map_err(|error| format!("{}: {error}", figures.display()))?;
             println!("and to {}", to.display());
         }
     }

@@ -3,13 +3,13 @@
 //! Owns the list of fields and where each stands. Takes them from the record's files and nowhere else: what no file has is
 //! null.
 
-use crate::shell;
+use crate::{shell, trials};
 use serde_json::{Map, Value};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Fields, and the file that has them: its name, then the way to the value.
-const FIELDS: [(&str, &str, &[&str]); 18] = [
+const FIELDS: [(&str, &str, &[&str]); 17] = [
     ("uplink_cpu_ratio_to_floor", "load", &["uplink_cpu_ratio_to_floor"]),
     ("uplink_rate_ratio_to_floor", "load", &["uplink_rate_ratio_to_floor"]),
     ("uplinks_per_second_core", "load", &["uplinks_per_second_core"]),
@@ -27,7 +27,6 @@ const FIELDS: [(&str, &str, &[&str]); 18] = [
     ("bytes_per_idle_ws", "idle", &["bytes_per_idle_ws"]),
     ("instructions_per_uplink", "micro", &["instructions_per_uplink", "1"]),
     ("instructions_ratio_8_shards", "micro", &["ratio_to_one_shard", "8"]),
-    ("glommio_cpu_ratio_to_uring", "glommio", &["glommio_cpu_ratio_to_uring"]),
 ];
 
 /// Prints it.
@@ -59,6 +58,7 @@ fn summary(record: &Path) -> Result<Value, String> {
         let found = way.iter().fold(&value, |value, step| &value[*step]);
         all.insert(field.into(), found.clone());
     }
+    all.insert("glommio_cpu_ratio_to_uring".into(), trials::glommio_by_uring(&read_if_there(record, "load")?).into());
     all.insert("commit".into(), commit(record)?.into());
     Ok(Value::Object(all))
 }
@@ -108,6 +108,6 @@ mod tests {
         assert_eq!((&found["machine"], &found["commit"]), (&"some-cpu".into(), &"abc123".into()));
         assert_eq!((&found["cpu_us_per_uplink"], &found["instructions_per_uplink"]), (&12.5.into(), &7.into()));
         assert_eq!((&found["instructions_ratio_8_shards"], &found["start_seconds_full"]), (&1.1.into(), &Value::Null));
-        assert_eq!(found.as_object().map(Map::len), Some(FIELDS.len() + 2));
+        assert_eq!(found.as_object().map(Map::len), Some(FIELDS.len() + 3));
     }
 }

@@ -5,8 +5,7 @@
 
 use crate::summary::{newest, read_if_there};
 use crate::svg::number;
-use crate::{charts, shell};
-use serde_json::Value;
+use crate::{charts, shell, trials};
 use std::fs;
 use std::path::Path;
 
@@ -15,16 +14,11 @@ const END: &str = "<!-- end of the table -->\n";
 
 const COLUMNS: [&str; 3] = ["floor", "uring", "glommio"];
 
-/// A row: what it says, decimals, and the file and way to the figure; `NAME` is the column's.
-type Row = (&'static str, usize, &'static str, &'static [&'static str]);
+/// Shares of uring's highest rate at which all are set side by side, percent.
+const SHARES: [u64; 2] = [50, 10];
 
-const ROWS: [Row; 5] = [
-    ("highest rate of one core, uplinks/s", 0, "load", &["servers", "NAME", "uplinks_per_second"]),
-    ("CPU per uplink, us", 1, "load", &["servers", "NAME", "half_load", "cpu_us_per_uplink"]),
-    ("p50, us", 0, "load", &["servers", "NAME", "half_load", "p50_us"]),
-    ("p99, us", 0, "load", &["servers", "NAME", "half_load", "p99_us"]),
-    ("p99.9, us", 0, "load", &["servers", "NAME", "half_load", "p999_us"]),
-];
+/// Percentiles of the latency that are shown.
+const PERCENTILES: [f64; 3] = [50.0, 99.0, 99.9];
 
 /// What is measured apart for each backend, in files of its own. The floor has no sessions, and its connections are the load's.
 const MEMORY: [(&str, &str, &str); 3] = [
@@ -85,28 +79,30 @@ fn generated() -> Result<String, String> {
 
 fn table(record: &Path) -> Result<String, String> {
     let load = read_if_there(record, "load")?;
-    let at = load["servers"]["uring"]["half_load"]["uplinks_per_second"].as_f64();
-    let at = at.map_or_else(String::new, |rate| format!(" at {} uplinks/s", number(rate)));
-    let mut out = format!("| one core{at} | {} |\n|---|{}\n", COLUMNS.join(" | "), "---|".repeat(COLUMNS.len()));
+    let mut out = format!("| one core | {} |\n|---|{}\n", COLUMNS.join(" | "), "---|".repeat(COLUMNS.len()));
     let mut row = |what: &str, cells: Vec<String>| out += &format!("| {what} | {} |\n", cells.join(" | "));
-    for (what, decimals, file, way) in ROWS {
-        let figures = read_if_there(record, file)?;
-        let cell = |column: &&str| {
-            let found = way.iter().fold(&figures, |value, step| &value[if *step == "NAME" { column } else { step }]);
-            written(found, decimals)
-        };
-        row(what, COLUMNS.iter().map(cell).collect());
+    let highest = |server: &&str| written(load["servers"][*server]["uplinks_per_second"].as_f64(), 0);
+    row("highest rate, uplinks/s", COLUMNS.iter().map(highest).collect());
+    for share in SHARES {
+        let at = trials::rate(&load, share)
+            .map_or_else(|| format!("{share} %"), |rate| format!("{} uplinks/s", number(rate)));
+        let cpu = |server: &&str| written(trials::figure(&load, server, share, "cpu_us_per_uplink"), 1);
+        row(&format!("at {at}: CPU per uplink, us"), COLUMNS.iter().map(cpu).collect());
+        for percentile in PERCENTILES {
+            let cell = |server: &&str| written(trials::percentile(&load, server, share, percentile), 0);
+            row(&format!("p{percentile} there, us"), COLUMNS.iter().map(cell).collect());
+        }
     }
     for (what, file, field) in MEMORY {
         let of_uring = read_if_there(record, file)?;
         let of_glommio = read_if_there(record, &format!("{file}-glommio"))?;
-        row(what, vec![written(&Value::Null, 0), written(&of_uring[field], 0), written(&of_glommio[field], 0)]);
+        row(what, vec![written(None, 0), written(of_uring[field].as_f64(), 0), written(of_glommio[field].as_f64(), 0)]);
     }
     Ok(out)
 }
 
-fn written(value: &Value, decimals: usize) -> String {
-    match value.as_f64() {
+fn written(value: Option<f64>, decimals: usize) -> String {
+    match value {
         Some(value) if decimals == 0 => number(value.round()),
         Some(value) => format!("{value:.decimals$}"),
         None => "–".into(),
@@ -124,25 +120,27 @@ mod tests {
         let put = |name: &str, text: &str| fs::write(record.join(name), text).expect("a file");
         put(
             "load.json",
-            r#"{"servers": {"floor": {"uplinks_per_second": 94921, "half_load": {"cpu_us_per_uplink": 20.53}},
-                "uring": {"uplinks_per_second": 30937, "half_load": {"uplinks_per_second": 15468, "p999_us": 3725.0}}}}"#,
+            r#"{"servers": {"floor": {"uplinks_per_second": 94921}, "uring": {"uplinks_per_second": 30937}}, "trials": [
+                {"server": "floor", "share_percent": 50, "rate": 15468, "cpu_us_per_uplink": 20.53, "percentiles_us": []},
+                {"server": "uring", "share_percent": 50, "rate": 15468, "percentiles_us": [[99.9, 3725]]}]}"#,
         );
         put("idle-glommio.json", r#"{"bytes_per_idle_ws": 2884.4}"#);
         let text = table(&record);
         fs::remove_dir_all(&record).expect("it was there");
         let text = text.expect("readable");
         for line in [
-            "| one core at 15 468 uplinks/s | floor | uring | glommio |",
+            "| one core | floor | uring | glommio |",
             "|---|---|---|---|",
-            "| highest rate of one core, uplinks/s | 94 921 | 30 937 | – |",
-            "| CPU per uplink, us | 20.5 | – | – |",
-            "| p99.9, us | – | 3 725 | – |",
+            "| highest rate, uplinks/s | 94 921 | 30 937 | – |",
+            "| at 15 468 uplinks/s: CPU per uplink, us | 20.5 | – | – |",
+            "| p99.9 there, us | – | 3 725 | – |",
+            "| at 10 %: CPU per uplink, us | – | – | – |",
             "| memory of a session, bytes | – | – | – |",
             "| memory of an idle connection, plain, bytes | – | – | 2 884 |",
         ] {
             assert!(text.lines().any(|said| said == line), "{line}\n{text}");
         }
-        assert_eq!(text.lines().count(), 2 + ROWS.len() + MEMORY.len());
+        assert_eq!(text.lines().count(), 3 + SHARES.len() * (1 + PERCENTILES.len()) + MEMORY.len());
     }
 
     #[test]
