@@ -53,8 +53,8 @@ pub const KERNELS: &[Budget] = &[
     budget("mqtt_publish", 280, 432, 0),
     budget("mqtt_publish_v5", 300, 472, 0),
     budget("mqtt_puback", 128, 164, 0),
-    budget("mqtt_written", 206, 452, 0),
-    budget("mqtt_copied", 72, 116, 0),
+    budget("mqtt_written", 227, 452, 0),
+    budget("mqtt_copied", 52, 116, 0),
 ];
 
 /// Of an uplink through a node of one shard, datagram to WebSocket frame.

@@ -53,7 +53,12 @@ impl Sender {
     /// # Errors
     /// [`Full`] when the reader is too far behind; nothing was written.
     pub fn push(&mut self, record: &[u8]) -> Result<(), Full> {
-        self.push_parts(&[record])
+        let mut chunk = self.0.write_chunk(LENGTH_BYTES + record.len()).map_err(|_| Full)?;
+        let (first, second) = chunk.as_mut_slices();
+        scatter(first, second, 0, &(record.len() as u32).to_le_bytes());
+        scatter(first, second, LENGTH_BYTES, record);
+        chunk.commit_all();
+        Ok(())
     }
 
     /// The same for a record whose parts lie apart.
@@ -146,7 +151,8 @@ mod tests {
                 let count = random.below(700) as usize;
                 let record: Vec<u8> = (0..count).map(|at| (at as u32 ^ turn) as u8).collect();
                 let (front, back) = record.split_at(count / 3);
-                match sender.push_parts(&[front, back]) {
+                let pushed = if turn % 3 == 0 { sender.push(&record) } else { sender.push_parts(&[front, back]) };
+                match pushed {
                     Ok(()) => model.push_back(record),
                     Err(Full) => refused += 1,
                 }
