@@ -229,7 +229,8 @@ impl<D: Driver> Shard<D> {
         let network = self.network.deadline();
         let network =
             if network == Monotonic::NEVER { network } else { Monotonic(network.0.next_multiple_of(SLACK_NS)) };
-        let broker = self.brokering.as_ref().map_or(Monotonic::NEVER, |brokering| brokering.deadline());
+        let now = self.driver.now();
+        let broker = self.brokering.as_ref().map_or(Monotonic::NEVER, |brokering| brokering.deadline(now));
         let network = network.min(broker);
         network.min(self.gateways.deadline()).min(self.clients.deadline()).min(keeping).min(self.feeds.deadline())
     }

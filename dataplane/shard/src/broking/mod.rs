@@ -28,7 +28,11 @@ use host::Host;
 use mqtt::ReasonCode;
 use peers::{Heard, RECORD_OVERHEAD_BYTES};
 use sha2::{Digest, Sha256};
+use std::time::Duration;
 use wire::websocket::Reader;
+
+/// Between two looks at what waits: for memory, for room in a ring, for the next part of a walk.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// The topic space of listeners that ask nobody who he is.
 const OPEN_SPACE: u32 = 0;
@@ -82,9 +86,10 @@ impl Brokering {
         }
     }
 
-    /// When it wants to be called by itself.
-    pub(crate) fn deadline(&self) -> Monotonic {
-        if self.broker.is_waiting() { Monotonic(0) } else { self.broker.deadline() }
+    /// When it wants to be called by itself. What waits, waits for others: it is not asked for without a pause.
+    pub(crate) fn deadline(&self, now: Monotonic) -> Monotonic {
+        let again = if self.broker.is_waiting() { now.after(PAUSE) } else { Monotonic::NEVER };
+        again.min(self.broker.deadline())
     }
 }
 
